@@ -1,0 +1,314 @@
+"""Results: an attribution and its ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from seqxai.errors import DependencyError, InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+ENTRIES = ("input", "initial_state", "bias", "stabilizer", "constant", "target")
+FORMAT = "seqxai-attribution-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Ledger:
+    """Where the explained quantity went: ``explained = input + initial_state + bias + stabilizer + constant + target``.
+
+    Every entry is computed from its own formula, never as the difference of the others.
+
+    Attributes:
+        explained: the scalars explained, (B,) or (targets, B).
+        entries: entry -> relevance booked, like ``explained``, float64.
+        nodes: (description of the node, its entries), in the order of the model.
+        count: number of nodes walked; rounding grows with its square root.
+    """
+
+    explained: Tensor
+    entries: Mapping[str, Tensor]
+    nodes: tuple[tuple[str, Mapping[str, Tensor]], ...] = ()
+    count: int = 1
+
+    def total(self) -> dict[str, Tensor]:
+        """All six entries, each (B,) or (targets, B), float64."""
+        zero = torch.zeros_like(self.explained, dtype=torch.float64)
+        return {name: self.entries.get(name, zero) for name in ENTRIES}
+
+    def by_node(self) -> list[tuple[str, dict[str, Tensor]]]:
+        """What was booked at each node that booked anything."""
+        return [(name, dict(entries)) for name, entries in self.nodes]
+
+    @property
+    def gap(self) -> Tensor:
+        """Explained minus the sum of the entries, (B,): rounding, or a defect."""
+        return self.explained.double() - sum(self.total().values(), torch.zeros_like(self.explained, dtype=torch.float64))
+
+    def tolerance(self, precision: float | None = None) -> Tensor:
+        """What rounding may leave: precision · Σ|entries| · √nodes, with 1e-12 in float64 and 1e-4 in float32."""
+        if precision is None:
+            precision = 1e-12 if self.explained.dtype == torch.float64 else 1e-4
+        size = sum((e.abs() for e in self.total().values()), self.explained.abs().double())
+        return precision * size * self.count**0.5
+
+    def closed(self, precision: float | None = None) -> bool:
+        """Whether the balance closes for every sample."""
+        return bool((self.gap.abs() <= self.tolerance(precision)).all())
+
+    def __str__(self) -> str:
+        rows = [("explained", self.explained), *self.total().items(), ("gap", self.gap)]
+        lines = ["ledger (mean over samples)" if self.explained.numel() > 1 else "ledger"]
+        lines += [f"  {name:<14}{float(value.double().mean()): .6g}" for name, value in rows]
+        return "\n".join([*lines, f"  {'closed' if self.closed() else 'NOT CLOSED'}"])
+
+
+@dataclass(frozen=True, eq=False)
+class Attribution:
+    """An explanation: how much each element of the input contributed to what is explained.
+
+    Attributes:
+        relevance: the input's shape, floating; a tuple for several inputs; with several targets a leading dimension.
+        output: what the model returned.
+        explained: (B,) the scalar explained per sample; (targets, B) for several targets.
+        target: what was explained, in words.
+        method: how, for example "lrp/epsilon".
+        inputs: the explained input (a tuple for several).
+        settings: further parameters, all strings; saved with the result.
+    """
+
+    relevance: Any
+    output: Any
+    explained: Tensor
+    target: str
+    method: str
+    inputs: Any = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    _ledger: Ledger | None = field(default=None, repr=False)
+    _walk: Callable[..., Any] | None = field(default=None, repr=False)
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def ledger(self) -> Ledger:
+        """The balance; computed when first asked for, by walking the trace again.
+
+        Raises:
+            InputError: if the trace is gone (a loaded or released attribution) and the ledger was not computed before.
+        """
+        if self._ledger is not None:
+            return self._ledger
+        if "ledger" not in self._cache:
+            self._cache["ledger"] = self._again("the ledger")(booking=True).ledger
+        ledger: Ledger = self._cache["ledger"]
+        return ledger
+
+    def at(self, path: str) -> Any:
+        """Relevance at a module's output on the way.
+
+        Args:
+            path: the module's path in the model, or "#n" for node n of the trace.
+
+        Returns:
+            A tensor of the output's shape; a tuple of them if the module was called several times or returned several tensors.
+        """
+        return self._again(f"the relevance at {path!r}")(at=path)
+
+    def _again(self, what: str) -> Callable[..., Any]:
+        if self._walk is None:
+            raise InputError(f"{what} needs the recorded run, which a loaded or released attribution no longer has; explain again.")
+        return self._walk
+
+    def release(self) -> Attribution:
+        """The same result without the recorded run, whose memory is then free."""
+        return replace(self, _walk=None, _ledger=self._ledger or self._cache.get("ledger"))
+
+    # ---- slicing and summing ------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return int(self.explained.shape[-1])
+
+    def __getitem__(self, index: int | slice | Tensor) -> Attribution:
+        """The attribution of one sample (the batch dimension stays) or of several."""
+        if isinstance(index, int):
+            if not -len(self) <= index < len(self):
+                raise InputError(f"Expected a sample from 0 to {len(self) - 1}, got {index}.")
+            index = slice(index % len(self), index % len(self) + 1)
+        several = self.explained.dim() > 1
+
+        def pick(tensor: Any) -> Any:
+            if isinstance(tensor, tuple):
+                return tuple(pick(t) for t in tensor)
+            return tensor[:, index] if several else tensor[index]
+
+        def plain(tensor: Any) -> Any:
+            if isinstance(tensor, tuple):
+                return tuple(plain(t) for t in tensor)
+            return tensor[index] if isinstance(tensor, Tensor) and tensor.dim() and len(tensor) == len(self) else tensor
+
+        ledger = self._ledger or self._cache.get("ledger")
+        if ledger is not None:
+            ledger = Ledger(pick(ledger.explained), {k: pick(v) for k, v in ledger.entries.items()}, (), ledger.count)
+        return replace(
+            self, relevance=pick(self.relevance), explained=pick(self.explained), output=plain(self.output), inputs=plain(self.inputs),
+            _ledger=ledger, _walk=None, _cache={},
+        )  # fmt: skip
+
+    def sum(self, *dims: int) -> Tensor:
+        """Relevance summed over dimensions of the input, over all but the batch by default: (B,)."""
+        relevance = self.relevance
+        if isinstance(relevance, tuple):
+            return torch.stack([self_part.flatten(1).sum(1) for self_part in relevance]).sum(0)
+        start = self.explained.dim()
+        dims = dims or tuple(range(start, relevance.dim()))
+        found: Tensor = relevance.sum(dims) if dims else relevance
+        return found
+
+    # ---- drawing, tables, files --------------------------------------------------------------------------------------------------
+
+    def plot(self, sample: int = 0, **options: Any) -> Figure:
+        """A figure of one sample's relevance with a signed colour scale; see :func:`seqxai.visualisation.plot` for the options."""
+        from seqxai.visualisation import plot
+
+        if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
+            raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
+        inputs = self.inputs.detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
+        return plot(
+            self.relevance.detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),
+            method=self.method, sample=sample, **options,
+        )  # fmt: skip
+
+    def to_arrays(self) -> dict[str, Any]:
+        """Columns of equal length, one row per element of the input: sample, one index per dimension, value, relevance, explained.
+
+        ``pandas.DataFrame(attribution.to_arrays())`` is a table; so is any other library's.
+        """
+        import numpy as np
+
+        if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
+            raise InputError("to_arrays needs one input and one target; slice the attribution first.")
+        relevance = self.relevance.detach().cpu().numpy()
+        places = np.indices(relevance.shape).reshape(relevance.ndim, -1)
+        explained = self.explained.detach().cpu().numpy()
+        columns: dict[str, Any] = {"sample": places[0] if relevance.ndim else np.zeros(1, int)}
+        columns |= {f"index_{d}": places[d] for d in range(1, relevance.ndim)}
+        if isinstance(self.inputs, Tensor):
+            columns["value"] = self.inputs.detach().cpu().numpy().reshape(-1)
+        columns["relevance"] = relevance.reshape(-1)
+        columns["explained"] = explained[columns["sample"]] if len(explained) > 1 else np.repeat(explained, relevance.size)
+        return columns
+
+    def to_dataframe(self) -> Any:
+        """:meth:`to_arrays` as a ``pandas.DataFrame``.
+
+        Raises:
+            DependencyError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise DependencyError(
+                "to_dataframe needs pandas, which is not installed; run `pip install pandas`, or use to_arrays()."
+            ) from error
+        return pandas.DataFrame(self.to_arrays())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write relevance, output, explained, inputs and a computed ledger to a safetensors file, with the settings as metadata.
+
+        Raises:
+            InputError: if the file cannot be written; nothing is left half-written under its name.
+        """
+        from safetensors.torch import save_file
+
+        tensors: dict[str, Tensor] = {"explained": self.explained}
+        for name in ("relevance", "output", "inputs"):
+            tensors |= _flat(name, getattr(self, name))
+        ledger = self._ledger or self._cache.get("ledger")
+        count = ""
+        if ledger is not None:
+            tensors |= {f"ledger/{k}": v for k, v in ledger.entries.items()}
+            count = str(ledger.count)
+        # Each tensor gets its own memory: safetensors refuses shared storage.
+        tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
+                    "settings": json.dumps(dict(self.settings))}  # fmt: skip
+        final = Path(path)
+        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
+        try:
+            save_file(tensors, str(temporary), metadata)
+            os.replace(temporary, final)
+        except (OSError, RuntimeError, ValueError) as error:
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"Cannot write {final}: {error}; choose a file in an existing, writable folder.") from error
+        except Exception as error:  # safetensors has an error class of its own
+            temporary.unlink(missing_ok=True)
+            raise InputError(f"Cannot write {final}: {error}; choose a file in an existing, writable folder.") from error
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Attribution:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: if the file is missing, damaged or of another kind.
+        """
+        from safetensors import safe_open
+
+        final = Path(path)
+        if not final.is_file():
+            raise InputError(f"Expected an attribution file, but {final} does not exist; attribution.save(path) writes one.")
+        try:
+            with safe_open(str(final), "pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except Exception as error:
+            raise InputError(f"{final} is not a readable safetensors file ({error}); save the attribution again.") from error
+        if metadata.get("format") != FORMAT:
+            raise InputError(
+                f"Expected an attribution file of format {FORMAT}, but {final} says {metadata.get('format')!r}; is it a checkpoint?"
+            )
+        ledger = None
+        if metadata.get("ledger"):
+            entries = {k.removeprefix("ledger/"): v for k, v in tensors.items() if k.startswith("ledger/")}
+            ledger = Ledger(tensors["explained"], entries, (), int(metadata["ledger"]))
+        parts = {name: _gather(name, tensors) for name in ("relevance", "output", "inputs")}
+        return cls(
+            explained=tensors["explained"], target=metadata["target"], method=metadata["method"],
+            settings=json.loads(metadata["settings"]), _ledger=ledger, **parts,
+        )  # fmt: skip
+
+
+def _flat(name: str, item: Any) -> dict[str, Tensor]:
+    if isinstance(item, Tensor):
+        return {name: item}
+    if isinstance(item, (tuple, list)):
+        return {f"{name}/{i}": t for i, t in enumerate(item) if isinstance(t, Tensor)}
+    if isinstance(item, Mapping):
+        return {f"{name}/{k}": t for k, t in item.items() if isinstance(t, Tensor)}
+    return {}
+
+
+def _gather(name: str, tensors: dict[str, Tensor]) -> Any:
+    if name in tensors:
+        return tensors[name]
+    parts = {k.removeprefix(name + "/"): v for k, v in tensors.items() if k.startswith(name + "/")}
+    if not parts:
+        return None
+    return tuple(parts[k] for k in sorted(parts, key=int)) if all(k.isdigit() for k in parts) else parts
+
+
+class Attributor(ABC):
+    """A way to explain: LRP, and every comparison method.  Samples of a batch are treated independently."""
+
+    @abstractmethod
+    def attribute(
+        self, inputs: Any, target: Any = None, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Attribution:
+        """Explain a target for a batch of inputs."""

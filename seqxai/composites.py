@@ -1,0 +1,247 @@
+"""Composites: which rule for which node."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from seqxai.errors import CompositeError, InputError
+from seqxai.rules import affine
+from seqxai.rules.base import Rule, Stabilizer
+from seqxai.rules.pooling import WinnerTakesAll
+from seqxai.rules.structure import Structure
+from seqxai.trace.graph import Node
+
+Selector = Callable[[Node, Structure], bool]
+KINDS = ("layer", "linear", "convolution", "sum", "average-pool", "normalisation", "max")
+MAXIMUM = WinnerTakesAll()
+
+
+def kinds_of(node: Node) -> frozenset[str]:
+    """The words a selector may use for a node."""
+    kind = node.operation.kind
+    if kind in ("linear", "convolution"):
+        return frozenset({kind, "layer"})
+    if kind == "mean" and "avg_pool" in node.name:
+        return frozenset({"average-pool", "sum"})
+    if kind == "normalisation":
+        return frozenset({"normalisation", "sum"})
+    if kind in ("max", "max-pool"):
+        return frozenset({"max"})
+    return frozenset({"sum"})
+
+
+def kind(*names: str) -> Selector:
+    """Select by kind of operation.
+
+    Args:
+        names: "linear", "convolution", "layer" (both), "sum" (additions, means, pools, norms), "average-pool", "normalisation", "max".
+
+    Raises:
+        CompositeError: for an unknown kind.
+    """
+    for name in names:
+        if name not in KINDS:
+            raise CompositeError(f"Expected a kind among {', '.join(KINDS)}, got {name!r}; module paths are selected with path(...).")
+    wanted = frozenset(names)
+    return lambda node, structure: bool(wanted & kinds_of(node))
+
+
+def path(*patterns: str) -> Selector:
+    """Select by module path: exact, a parent, or with wildcards ("features.*", "encoder.layer?")."""
+
+    def matches(node: Node, structure: Structure) -> bool:
+        return any(node.path == p or node.path.startswith(p + ".") or fnmatch.fnmatchcase(node.path, p) for p in patterns)
+
+    return matches
+
+
+def first() -> Selector:
+    """Select the layers that see the input before any other layer."""
+    return lambda node, structure: structure.is_first(node)
+
+
+def last() -> Selector:
+    """Select the layers that no other layer follows."""
+    return lambda node, structure: structure.is_last(node)
+
+
+def both(*selectors: Selector | str) -> Selector:
+    """Select what all of the selectors select."""
+    parts = [_selector(s) for s in selectors]
+    return lambda node, structure: all(part(node, structure) for part in parts)
+
+
+def _selector(selector: Selector | str) -> Selector:
+    if isinstance(selector, str):
+        return {"first": first, "last": last}[selector]() if selector in ("first", "last") else kind(selector)
+    if not callable(selector):
+        raise CompositeError(f"A selector is a kind's name or a function of (node, structure), got {selector!r}.")
+    return selector
+
+
+@dataclass(frozen=True, init=False)
+class Composite:
+    """An ordered list of ``(selector, rule)``; for each node the first selector that matches decides.
+
+    Routing and activations need no rule, gates have the product rule, and maxima default to winner-takes-all.  Layers and sums without a
+    match are an error.
+
+    Args:
+        pairs: selectors are names of kinds, "first", "last", or what :func:`kind`, :func:`path`, :func:`first`, :func:`last` return.
+        name: for messages and files.
+        refuse_negative: refuse to explain a negative output (deep Taylor decomposition is undefined there).
+
+    Raises:
+        CompositeError: if a pair is not a selector and a rule.
+    """
+
+    pairs: tuple[tuple[Selector, Rule], ...]
+    name: str = "custom"
+    refuse_negative: bool = False
+
+    def __init__(
+        self, pairs: Iterable[tuple[Selector | str, Rule]], name: str = "custom", refuse_negative: bool = False
+    ) -> None:
+        checked = []
+        for pair in pairs:
+            if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], Rule):
+                raise CompositeError(f"A composite is a list of (selector, rule) pairs, got the element {pair!r}.")
+            checked.append((_selector(pair[0]), pair[1]))
+        object.__setattr__(self, "pairs", tuple(checked))
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "refuse_negative", refuse_negative)
+
+    def rule(self, node: Node, structure: Structure) -> Rule:
+        """The rule of a node.
+
+        Raises:
+            CompositeError: if no selector matches.
+        """
+        for selector, rule in self.pairs:
+            if selector(node, structure):
+                return rule
+        kinds = kinds_of(node)
+        if "max" in kinds:
+            return MAXIMUM
+        raise CompositeError(
+            f"The composite {self.name!r} has no rule for {node.describe()} (kind {' or '.join(sorted(kinds))}); "
+            f"add a pair such as ({sorted(kinds)[0]!r}, seqxai.rules.Epsilon())."
+        )
+
+
+def Uniform(rule: Rule, epsilon: float = 1e-6) -> Composite:
+    """One rule on all layers; sums that are not layers share with ε."""
+    return Composite([("layer", rule), ("sum", affine.Epsilon(epsilon))], name=f"uniform {type(rule).__name__}")
+
+
+def LRPZero() -> Composite:
+    """LRP-0 everywhere, 0/0 = 0."""
+    return Composite([("layer", affine.LRPZero()), ("sum", affine.LRPZero())], name="lrp-0")
+
+
+def Epsilon(epsilon: float | Stabilizer = 1e-6) -> Composite:
+    """LRP-ε everywhere."""
+    return Composite([("layer", affine.Epsilon(epsilon)), ("sum", affine.Epsilon(epsilon))], name="epsilon")
+
+
+def EpsilonPlus(epsilon: float = 1e-6) -> Composite:
+    """z⁺ on convolutions, ε on dense layers (Kohlbrenner et al. 2020: LRP-composite)."""
+    return Composite(
+        [("convolution", affine.ZPlus()), ("linear", affine.Epsilon(epsilon)), ("sum", affine.Epsilon(epsilon))],
+        name="epsilon-plus",
+    )
+
+
+def EpsilonGammaBox(
+    low: float | Tensor | None = None, high: float | Tensor | None = None, gamma: float = 0.25, epsilon: float = 1e-6
+) -> Composite:
+    """z^B on the first layer, γ on the other convolutions, ε on dense layers.
+
+    Args:
+        low, high: the box of the explained input, in its own units; see :class:`seqxai.rules.ZBox`.
+        gamma: see :class:`seqxai.rules.Gamma`.
+        epsilon: see :class:`seqxai.rules.Epsilon`.
+    """
+    return Composite(
+        [
+            (first(), affine.ZBox(low, high)),
+            ("convolution", affine.Gamma(gamma)),
+            ("linear", affine.Epsilon(epsilon)),
+            ("sum", affine.Epsilon(epsilon)),
+        ],
+        name="epsilon-gamma-box",
+    )
+
+
+def Alpha2Beta1(epsilon: float = 1e-6) -> Composite:
+    """αβ(2, 1) on convolutions, ε on dense layers."""
+    return Composite(
+        [("convolution", affine.AlphaBeta(2.0, 1.0)), ("linear", affine.Epsilon(epsilon)), ("sum", affine.Epsilon(epsilon))],
+        name="alpha2-beta1",
+    )
+
+
+def DeepTaylor(low: float | Tensor | None = None, high: float | Tensor | None = None) -> Composite:
+    """Deep Taylor decomposition (Montavon et al. 2017): z^B on the first layer, z⁺ on the others; refuses negative outputs."""
+    return Composite(
+        [(first(), affine.ZBox(low, high)), ("layer", affine.ZPlus()), ("sum", affine.Epsilon(1e-6))],
+        name="deep-taylor",
+        refuse_negative=True,
+    )
+
+
+def Montavon2019(
+    gamma: Sequence[str] = (),
+    epsilon: Sequence[str] = (),
+    low: float | Tensor | None = None,
+    high: float | Tensor | None = None,
+) -> Composite:
+    """The book's recipe by module path: z^B first, γ = 0.25, ε = 0.25 standard deviations, LRP-0 on the rest.
+
+    Args:
+        gamma: paths of the lower layers (blocks 1-3 of a VGG-16).
+        epsilon: paths of the middle layers (blocks 4-5).
+        low, high: the input's box.
+    """
+    return Composite(
+        [
+            (first(), affine.ZBox(low, high)),
+            (both("layer", path(*gamma)), affine.Gamma(0.25)),
+            (both("layer", path(*epsilon)), affine.Epsilon(Stabilizer(0.25, "relative"))),
+            ("layer", affine.LRPZero()),
+            ("sum", affine.Epsilon(1e-6)),
+        ],
+        name="montavon-2019",
+    )
+
+
+PRESETS: dict[str, Callable[[], Composite]] = {
+    "epsilon": Epsilon, "lrp-0": LRPZero, "epsilon-plus": EpsilonPlus, "epsilon-gamma-box": EpsilonGammaBox,
+    "alpha2-beta1": Alpha2Beta1, "deep-taylor": DeepTaylor,
+}  # fmt: skip
+
+
+def ensure(composite: str | Composite) -> Composite:
+    """A composite by name or as it is.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if isinstance(composite, Composite):
+        return composite
+    if isinstance(composite, str) and composite in PRESETS:
+        return PRESETS[composite]()
+    raise InputError(_unknown(composite))
+
+
+def _unknown(composite: Any) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(str(composite), PRESETS, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"Expected a composite object or one of {', '.join(PRESETS)}, got {composite!r}{hint}"

@@ -1,0 +1,308 @@
+"""Layer-wise relevance propagation: record, then walk back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqxai import composites, targets
+from seqxai.attribution import Attribution, Attributor, Ledger
+from seqxai.composites import Composite
+from seqxai.errors import CaptureError, CompositeError, InputError, TargetError
+from seqxai.rules.dispatch import step
+from seqxai.rules.flow import Flow
+from seqxai.rules.samples import Samples
+from seqxai.rules.structure import Structure
+from seqxai.rules.weights import WeightCache
+from seqxai.targets import Seed, Several, Target
+from seqxai.trace import Trace, Value, capture
+from seqxai.trace.capture import TraceWarning
+from seqxai.trace.graph import module_name
+
+PRODUCTS = ("signal-takes-all", "half")
+
+
+@dataclass(frozen=True, eq=False)
+class Walk:
+    """The outcome of one walk back: relevance of the inputs, of watched values, and the ledger if it was kept."""
+
+    relevance: tuple[Tensor, ...]
+    seen: dict[int, Tensor]
+    ledger: Ledger | None
+
+
+def propagate(
+    trace: Trace,
+    composite: Composite,
+    seed: Seed,
+    *,
+    structure: Structure | None = None,
+    cache: WeightCache | None = None,
+    booking: bool = False,
+    watched: list[Value] | None = None,
+) -> Walk:
+    """Walk a trace back from a seed: every node that received relevance hands it to its inputs by its rule.
+
+    Args:
+        trace: the recorded run.
+        composite: a rule for every node.
+        seed: starting relevance, see :class:`seqxai.targets.Seed`.
+        structure: facts about the trace, shared between walks.
+        cache: modified weights, shared between explanations.
+        booking: keep the ledger.
+        watched: values whose relevance is wanted.
+    """
+    structure = structure or Structure(trace)
+    cache = cache or WeightCache()
+    count = int(seed.explained.numel())
+    samples = Samples(trace, seed.value, count, booking)
+    if booking and not samples.known:
+        return _one_by_one(trace, composite, seed, structure, cache, watched)
+    flow = _flow(trace, composite, seed, structure, samples, cache, booking, watched)
+    ledger = _ledger(trace, flow, seed, seed.explained) if booking else None
+    return Walk(_at_inputs(trace, flow), flow.seen, ledger)
+
+
+def _flow(
+    trace: Trace,
+    composite: Composite,
+    seed: Seed,
+    structure: Structure,
+    samples: Samples,
+    cache: WeightCache,
+    booking: bool,
+    watched: list[Value] | None,
+) -> Flow:
+    flow = Flow(trace, composite, structure, samples, cache, booking, watched)
+    flow.give(seed.value, seed.relevance.clone())
+    flow.run(step)
+    for value in watched or ():
+        if value.node is None:
+            flow.watch(value, dict(flow.slots[value.number] or {}))
+    return flow
+
+
+def _at_inputs(trace: Trace, flow: Flow) -> tuple[Tensor, ...]:
+    found = []
+    for value in trace.inputs:
+        slot = flow.slots[value.number] or {}
+        relevance = slot.get(None)
+        if relevance is None:
+            relevance = torch.zeros(value.shape, dtype=flow.dtype(value), device=value.data.device)
+        found.append(relevance)
+    return tuple(found)
+
+
+def _ledger(trace: Trace, flow: Flow, seed: Seed, explained: Tensor) -> Ledger:
+    for value, relevance in zip(trace.inputs, _at_inputs(trace, flow), strict=True):
+        flow.book("input", None, relevance, value)
+    _book_constants(flow)
+    started = flow.samples.sum(seed.value, seed.relevance)
+    entries = dict(flow.entries)
+    entries["target"] = explained.double() - started
+    nodes = tuple((f"#{i} {trace.nodes[i].describe()}", flow.nodes[i]) for i in sorted(flow.nodes))
+    return Ledger(explained, entries, nodes, max(len(trace.nodes), 1))
+
+
+def _book_constants(flow: Flow) -> None:
+    """Relevance that ended in a constant buffer the model wrote into."""
+    for node in flow.trace.nodes:
+        for value in node.inputs:
+            if value.node is not None or not value.constant:
+                continue
+            slot = flow.slots[value.number]
+            flow.slots[value.number] = None
+            if slot is not None and None in slot:
+                like = node.output if node.output.shape == value.shape else value
+                flow.book("constant", node, slot[None], like)
+
+
+def _one_by_one(
+    trace: Trace,
+    composite: Composite,
+    seed: Seed,
+    structure: Structure,
+    cache: WeightCache,
+    watched: list[Value] | None,
+) -> Walk:
+    """A ledger per sample where the batch cannot be followed: relevance is linear in its start, so start from one sample at a time."""
+    total = seed.relevance
+    relevances: list[Tensor] | None = None
+    seen: dict[int, Tensor] = {}
+    ledgers = []
+    rows = total.reshape(seed.explained.numel(), -1)
+    for index in range(rows.shape[0]):
+        part = torch.zeros_like(rows)
+        part[index] = rows[index]
+        single = Seed(seed.value, part.reshape(total.shape), seed.explained[index : index + 1])
+        samples = Samples(trace, seed.value, 1, True, mixed=True)
+        flow = _flow(trace, composite, single, structure, samples, cache, True, watched)
+        ledgers.append(_ledger(trace, flow, single, single.explained))
+        found = _at_inputs(trace, flow)
+        relevances = list(found) if relevances is None else [a + b for a, b in zip(relevances, found, strict=True)]
+        seen = {k: seen[k] + v if k in seen else v for k, v in flow.seen.items()}
+    names = {name for ledger in ledgers for name in ledger.entries}
+    zero = torch.zeros(1, dtype=torch.float64)
+    entries = {name: torch.cat([ledger.entries.get(name, zero) for ledger in ledgers]) for name in names}
+    return Walk(tuple(relevances or ()), seen, Ledger(seed.explained, entries, (), ledgers[0].count))
+
+
+class LRP(Attributor):
+    """Layer-wise relevance propagation (Bach et al. 2015) for any PyTorch model, unmodified.
+
+    Args:
+        model: an ``nn.Module`` or a callable; not changed in any way.
+        composite: rules by name or as an object, see :mod:`seqxai.composites`.
+        product: how a gate's product is shared: "signal-takes-all" (the gate receives nothing) or "half".
+        bilinear: "half" to share a product without a gate equally; by default it is refused.
+        ledger: keep the ledger in the same pass instead of walking again when it is asked for.
+
+    Raises:
+        InputError: for an unknown composite or option.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        composite: str | Composite = "epsilon",
+        *,
+        product: str = "signal-takes-all",
+        bilinear: str | None = None,
+        ledger: bool = False,
+    ) -> None:
+        if not callable(model):
+            raise InputError(f"LRP explains an nn.Module or a callable, got {type(model).__name__}.")
+        if product not in PRODUCTS:
+            raise InputError(f"product must be one of {', '.join(PRODUCTS)}, got {product!r}.")
+        if bilinear not in (None, "half"):
+            raise InputError(f"bilinear must be None or 'half', got {bilinear!r}.")
+        self.model = model
+        self.composite = composites.ensure(composite)
+        self.product = product
+        self.bilinear = bilinear
+        self.keeps_ledger = ledger
+        self.cache = WeightCache()
+
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Attribution:
+        """Explain ``model(*inputs, *args, **kwargs)``.
+
+        Args:
+            inputs: the tensor to explain, (B, ...), or a tuple of several.
+            target: what to explain, see :func:`seqxai.targets.ensure`; the largest output by default.
+            args, kwargs: further arguments, constants of the call.
+
+        Returns:
+            Relevance of the inputs' shapes; the unit is that of the explained output.
+
+        Raises:
+            SeqxaiError: every failure, with what was expected, what came, and what to do.
+        """
+        wanted = targets.ensure(target)
+        trace = capture(self.model, inputs, args, kwargs)
+        _refuse_nan(trace)
+        output = peel_softmax(trace)
+        structure = Structure(trace, bilinear=self.bilinear, product=self.product)
+        several = isinstance(wanted, Several)
+        each: tuple[Target, ...] = wanted.targets if isinstance(wanted, Several) else (wanted,)
+        seeds = [self._seed(one, trace, output) for one in each]
+        if several and len({s.explained.shape for s in seeds}) > 1:
+            raise TargetError("Several targets must explain the same number of samples.")
+
+        def walk(booking: bool = False, at: str | None = None) -> Any:
+            self.cache.begin()
+            watched = trace.at(at) if at is not None else None
+            walks = [
+                propagate(
+                    trace, self.composite, seed, structure=structure, cache=self.cache, booking=booking, watched=watched
+                )
+                for seed in seeds
+            ]
+            if watched is not None:
+                return _seen(walks, watched, several)
+            return _joined(walks, several)
+
+        found = walk(self.keeps_ledger)
+        single = not isinstance(inputs, (tuple, list))
+        explained = torch.stack([s.explained for s in seeds]) if several else seeds[0].explained
+        return Attribution(
+            relevance=found.relevance[0] if single else found.relevance,
+            output=trace.output,
+            explained=explained,
+            target=str(wanted),
+            method=f"lrp/{self.composite.name}",
+            inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
+            settings={"product": self.product, "bilinear": str(self.bilinear), "composite": self.composite.name},
+            _ledger=found.ledger,
+            _walk=walk,
+        )
+
+    def _seed(self, target: Target, trace: Trace, output: Value) -> Seed:
+        with torch.no_grad():
+            seed = target.seed(trace, output)
+        if self.composite.refuse_negative and bool((seed.explained < 0).any()):
+            raise CompositeError(
+                f"{self.composite.name} decomposes positive quantities only, but the explained output is "
+                f"{float(seed.explained.min()):.4g} for some sample; explain another target, or use the composite 'epsilon'."
+            )
+        return seed
+
+
+def _joined(walks: list[Walk], several: bool) -> Walk:
+    if not several:
+        return walks[0]
+    relevance = tuple(torch.stack(parts) for parts in zip(*(w.relevance for w in walks), strict=True))
+    ledgers = [w.ledger for w in walks if w.ledger is not None]
+    if not ledgers:
+        return Walk(relevance, {}, None)
+    names = {name for ledger in ledgers for name in ledger.entries}
+    entries = {n: torch.stack([ledger.total()[n] for ledger in ledgers]) for n in names}
+    explained = torch.stack([ledger.explained for ledger in ledgers])
+    return Walk(relevance, {}, Ledger(explained, entries, (), ledgers[0].count))
+
+
+def _seen(walks: list[Walk], watched: list[Value], several: bool) -> Any:
+    found = []
+    for value in watched:
+        each = [w.seen.get(value.number, torch.zeros(value.shape)) for w in walks]
+        found.append(torch.stack(each) if several else each[0])
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def peel_softmax(trace: Trace) -> Value:
+    """The value to explain: what the model returned first, before a final softmax or log_softmax.
+
+    A probability can rise because other classes fall; its logit is what the network computed for the class.
+    """
+    value = trace.outputs[0]
+    node = value.node
+    if node is not None and node.operation.kind == "softmax":
+        warnings.warn(
+            f"The model ends in {node.name} ({module_name(node.path)}); its input, the scores, is explained instead of the probabilities.",
+            TraceWarning,
+            stacklevel=3,
+        )
+        value = node.inputs[0]
+    return value
+
+
+def _refuse_nan(trace: Trace) -> None:
+    if all(bool(torch.isfinite(v.data).all()) for v in trace.outputs):
+        return
+    for node in trace.nodes:
+        for value in node.outputs:
+            if not value.stale and value.data.dtype.is_floating_point and bool(torch.isnan(value.data).any()):
+                raise InputError(
+                    f"The model's output is not finite: NaN first appears in {node.describe()}; check that module's weights and input."
+                )
+    raise CaptureError("The model's output is infinite, so its parts are undefined; check the weights and the input's scale.")

@@ -1,0 +1,180 @@
+"""The linear algebra of layers: forward with any weights, and the adjoint with any weights."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqxai.errors import CompositeError
+from seqxai.rules.convolution import Geometry, adjoint, conv_geometry
+from seqxai.rules.ranges import constants
+from seqxai.trace.graph import Node
+
+
+class Layer(ABC):
+    """One active factor times constant weights.
+
+    Attributes:
+        node: the recorded call.
+        weight: the constant factor, as it stands in the call.
+        bias: constant added by the same call, of the layer's own shape, or ``None``.
+    """
+
+    def __init__(self, node: Node, weight: Tensor, bias: Tensor | None) -> None:
+        self.node = node
+        self.weight = weight
+        self.bias = bias
+
+    @property
+    def x(self) -> Tensor:
+        """The active factor's content."""
+        return self.node.inputs[0].data
+
+    @abstractmethod
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """The layer without bias on another input, with other weights."""
+
+    @abstractmethod
+    def adjoint(self, s: Tensor, weight: Tensor) -> Tensor:
+        """``Wᵀ s``: of the input's shape."""
+
+    def adjoint_times(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """``x Wᵀ s``."""
+        return self.adjoint(s, weight).mul_(x)
+
+    def shaped_bias(self, output: Tensor) -> Tensor | None:
+        """The bias, broadcastable to the output."""
+        return self.bias
+
+    def signature(self) -> object:
+        """What besides the weight decides the function; hashable."""
+        return self.node.name
+
+
+class Linear(Layer):
+    """``x Wᵀ + b``."""
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        return F.linear(x, weight)
+
+    def adjoint(self, s: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        return s @ weight
+
+
+class Convolution(Layer):
+    """Convolution or transposed convolution in one to three dimensions, with or without a batch dimension."""
+
+    def __init__(self, node: Node, weight: Tensor, bias: Tensor | None, geometry: Geometry) -> None:
+        super().__init__(node, weight, bias)
+        self.geometry = geometry
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        return self.geometry.forward(x, weight)
+
+    def adjoint(self, s: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        return adjoint(s, weight, self.geometry, self.node.inputs[0].shape)
+
+    def signature(self) -> object:
+        """See :class:`Layer`."""
+        return self.geometry
+
+    def adjoint_times(self, s: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+        """See :class:`Layer`; the product is taken while the strided result is put in place."""
+        return adjoint(s, weight, self.geometry, self.node.inputs[0].shape, times=x)
+
+    def shaped_bias(self, output: Tensor) -> Tensor | None:
+        """See :class:`Layer`."""
+        if self.bias is None:
+            return None
+        return self.bias.reshape([-1] + [1] * self.geometry.dimensions)
+
+
+class Product(Layer):
+    """Any other function linear in its one active argument: matmul in all spellings, einsum, tensordot."""
+
+    def _call(self, x: Tensor, weight: Tensor) -> Tensor:
+        node = self.node
+        args, kwargs = node.arguments([x])
+
+        def put(item: Any, place: Any) -> Any:
+            if isinstance(item, Tensor) and place not in node.places:
+                return weight if item is self.weight else item
+            if isinstance(item, (list, tuple)):
+                return type(item)(put(inner, (place, i)) for i, inner in enumerate(item))
+            return item
+
+        result: Tensor = node.function(
+            *(put(a, i) for i, a in enumerate(args)), **{k: put(a, k) for k, a in kwargs.items()}
+        )
+        return result
+
+    def signature(self) -> object:
+        """See :class:`Layer`; what else is in the call may not be hashable, so nothing is shared between calls."""
+        return object()
+
+    def forward(self, x: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        return self._call(x, weight)
+
+    def adjoint(self, s: Tensor, weight: Tensor) -> Tensor:
+        """See :class:`Layer`."""
+        node = self.node
+        if weight.dim() == 2 and node.places == [0] and node.name == "matmul" and s.dim() >= 2 and len(node.inputs[0].shape) >= 2:
+            return s @ weight.T
+        return vjp(lambda x: self._call(x, weight), self.x, s)
+
+
+def vjp(function: Callable[[Tensor], Tensor], x: Tensor, s: Tensor) -> Tensor:
+    """Adjoint of a function linear around ``x``, applied to ``s``, by running it under autograd."""
+    with torch.enable_grad():
+        x = x.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(function(x), x, s, materialize_grads=True)
+    return gradient
+
+
+def _linear_arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+    return weight, bias
+
+
+def layer_of(node: Node) -> Layer:
+    """The layer a node is.
+
+    Raises:
+        CompositeError: if a layer's active argument is not its input (an active weight or bias).
+    """
+    args, kwargs = node.arguments()
+    if node.operation.kind == "convolution" or node.name == "linear":
+        if node.places not in ([0], ["input"]):
+            raise CompositeError(
+                f"{node.describe()} takes a weight or bias that depends on the explained input; expected constant weights."
+            )
+        if node.name == "linear":
+            return Linear(node, *_linear_arguments(*args, **kwargs))
+        geometry, weight, bias = conv_geometry(node.name, node.inputs[0].shape, *args, **kwargs)
+        return Convolution(node, weight, bias, geometry)
+    factors = constants(node)
+    if not factors:
+        raise CompositeError(f"{node.describe()} has no constant factor; expected one active and at least one constant tensor.")
+    return Product(node, factors[0], None)
+
+
+def require_one_factor(layer: Layer) -> None:
+    """Rules that split weights by sign need to see the effective weight.
+
+    Raises:
+        CompositeError: if the weight is itself a product of several constants.
+    """
+    if isinstance(layer, Product) and len(constants(layer.node)) > 1:
+        raise CompositeError(
+            f"{layer.node.describe()} multiplies several constant factors, whose product has no sign of its own to split; "
+            "multiply the constants first, or use the epsilon rule here."
+        )

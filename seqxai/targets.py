@@ -1,0 +1,279 @@
+"""Targets: what is explained."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqxai.errors import TargetError
+from seqxai.trace.graph import Trace, Value
+
+
+class Seed(NamedTuple):
+    """Where relevance starts.
+
+    Attributes:
+        value: the value it starts at; its first dimension is the batch.
+        relevance: of the value's shape.
+        explained: (B,), the scalar explained per sample.
+    """
+
+    value: Value
+    relevance: Tensor
+    explained: Tensor
+
+
+class Target(ABC):
+    """A scalar per sample, as a combination of a value's elements."""
+
+    def seed(self, trace: Trace, output: Value) -> Seed:
+        """Starting relevance for a trace.
+
+        Args:
+            trace: the recorded run.
+            output: the value the model returned, before a final softmax; (B, ...) or a scalar.
+        """
+        value = self.value(trace, output)
+        data = trace.data(value)
+        table = _by_sample(data, trace)
+        explained, relevance = self.combine(table)
+        return Seed(value, relevance.reshape(data.shape), explained)
+
+    def value(self, trace: Trace, output: Value) -> Value:
+        """The value that holds the explained elements."""
+        return output
+
+    @abstractmethod
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """From scores (B, ...) to the explained scalars (B,) and the starting relevance (B, ...)."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The target in words."""
+
+
+def _by_sample(data: Tensor, trace: Trace) -> Tensor:
+    """The batch dimension made explicit: (B, ...), at least two-dimensional."""
+    if data.dim() == 0:
+        return data.reshape(1, 1)
+    if data.dim() == 1:
+        batched = any(len(v.shape) > 0 and v.shape[0] == data.shape[0] for v in trace.inputs)
+        return data.reshape(-1, 1) if batched else data.reshape(1, -1)
+    return data
+
+
+def _position(index: int, size: int, what: str) -> int:
+    if not -size <= index < size:
+        raise TargetError(f"The target {index} is out of range: expected an index from 0 to {size - 1} ({what} has {size}).")
+    return index % size
+
+
+def _element(scores: Tensor, index: int | tuple[int, ...]) -> tuple[int, ...]:
+    """An index beyond the batch, checked against the scores' shape."""
+    shape = tuple(scores.shape[1:])
+    given = index if isinstance(index, tuple) else (index,)
+    if len(given) != len(shape):
+        raise TargetError(
+            f"The target {index!r} must name one element of an output of shape (batch, {', '.join(map(str, shape))}): "
+            f"expected {len(shape)} {'index' if len(shape) == 1 else 'indices, as a tuple'}, got {len(given)}."
+        )
+    return tuple(_position(int(i), n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True)))
+
+
+@dataclass(frozen=True)
+class Index(Target):
+    """One element of the output, the same for all samples: a class, or (step, class)."""
+
+    index: int | tuple[int, ...]
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        place = (slice(None), *_element(scores, self.index))
+        relevance = torch.zeros_like(scores)
+        relevance[place] = scores[place]
+        return scores[place].clone(), relevance
+
+    def __str__(self) -> str:
+        return f"output {self.index}"
+
+
+@dataclass(frozen=True)
+class Largest(Target):
+    """Each sample's largest output."""
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        rows = scores.flatten(1)
+        return PerSample(tuple(rows.argmax(1).tolist())).combine_rows(rows, scores.shape)
+
+    def __str__(self) -> str:
+        return "largest output"
+
+
+@dataclass(frozen=True)
+class PerSample(Target):
+    """One class for each sample of the batch."""
+
+    indices: tuple[int, ...]
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        if scores.dim() != 2:
+            raise TargetError(f"One target per sample needs an output of shape (batch, classes), got {tuple(scores.shape)}.")
+        if len(self.indices) != scores.shape[0]:
+            raise TargetError(f"Expected one target for each of {scores.shape[0]} samples, got {len(self.indices)}.")
+        for index in self.indices:
+            _position(int(index), scores.shape[1], "the output")
+        return self.combine_rows(scores, scores.shape)
+
+    def combine_rows(self, rows: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
+        """Pick one element of each row."""
+        chosen = torch.tensor(self.indices, device=rows.device).reshape(-1, 1) % rows.shape[1]
+        picked = rows.gather(1, chosen)
+        return picked[:, 0], torch.zeros_like(rows).scatter_(1, chosen, picked).reshape(shape)
+
+    def __str__(self) -> str:
+        listed = ", ".join(map(str, self.indices[:6]))
+        return f"outputs {listed}{', ...' if len(self.indices) > 6 else ''} by sample"
+
+
+@dataclass(frozen=True)
+class Contrast(Target):
+    """One output minus another: why ``index`` rather than ``other``.
+
+    Args:
+        index: an element of the output, or one per sample (a sequence of the batch's length).
+        other: likewise.
+    """
+
+    index: int | Sequence[int]
+    other: int | Sequence[int]
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        parts = [
+            Index(i).combine(scores) if isinstance(i, int) else PerSample(tuple(int(n) for n in i)).combine(scores)
+            for i in (self.index, self.other)
+        ]
+        return parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
+
+    def __str__(self) -> str:
+        def name(index: int | Sequence[int]) -> str:
+            return str(index) if isinstance(index, int) else "(by sample)"
+
+        return f"output {name(self.index)} against {name(self.other)}"
+
+
+@dataclass(frozen=True)
+class LogOdds(Target):
+    """``log P_c / (1 - P_c)`` of a softmax, spread over the competitors by min-take-most (Montavon et al. 2019, sec. 10.3.1).
+
+    With ``z_{c,c'} = z_c - z_{c'}`` competitor c' receives ``z_{c,c'} p_{c'}``, p the softmin of the differences.  Their sum is the log-odds
+    plus the entropy of p; the entropy is the ledger's entry ``target``.
+
+    Args:
+        index: class c.
+    """
+
+    index: int
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        if scores.dim() != 2 or scores.shape[1] < 2:
+            raise TargetError(f"Log-odds need an output of shape (batch, at least 2 classes), got {tuple(scores.shape)}.")
+        c = _position(self.index, scores.shape[1], "the output")
+        gaps = scores[:, c : c + 1] - scores
+        gaps[:, c] = float("inf")
+        share = torch.softmax(-gaps, 1)  # (B, classes), 0 at c
+        relevance = -share * scores
+        relevance[:, c] = scores[:, c]
+        return -torch.logsumexp(-gaps, 1), relevance
+
+    def __str__(self) -> str:
+        return f"log-odds of output {self.index}"
+
+
+@dataclass(frozen=True)
+class Unit(Target):
+    """A unit of any recorded tensor.
+
+    Args:
+        path: a module's path, or "#n" for node n of the trace.
+        index: element beyond the batch dimension; ``None`` for the sum of all.
+        call: which call of the module, the last by default.
+    """
+
+    path: str
+    index: int | tuple[int, ...] | None = None
+    call: int = -1
+
+    def value(self, trace: Trace, output: Value) -> Value:
+        """See :class:`Target`."""
+        found = trace.at(self.path)
+        if not found or not -len(found) <= self.call < len(found):
+            raise TargetError(f"Expected a call of {self.path!r} from 0 to {len(found) - 1}, got {self.call}.")
+        return found[self.call]
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """See :class:`Target`."""
+        if self.index is None:
+            return scores.flatten(1).sum(1), scores.clone()
+        return Index(self.index).combine(scores)
+
+    def __str__(self) -> str:
+        return f"unit {self.index} of {self.path}"
+
+
+@dataclass(frozen=True)
+class Several(Target):
+    """Several targets from one forward pass; results have a leading dimension, one entry per target."""
+
+    targets: tuple[Any, ...]
+
+    def __init__(self, targets: Sequence[Any]) -> None:
+        object.__setattr__(self, "targets", tuple(ensure(t) for t in targets))
+
+    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
+        """Not used: each target is walked back on its own."""
+        raise TargetError("Several targets are explained one by one.")
+
+    def __str__(self) -> str:
+        return "; ".join(map(str, self.targets))
+
+
+def ensure(target: Any) -> Target:
+    """A target object from what a user may write.
+
+    Args:
+        target: ``None`` (largest), an int, a tuple (element beyond the batch), a 1-D integer tensor, array or list (one per sample), a list of
+            :class:`Target` objects (several), or a :class:`Target`.
+
+    Raises:
+        TargetError: for anything else.
+    """
+    if target is None:
+        return Largest()
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, bool):
+        raise TargetError(f"Expected an output index, got {target!r}.")
+    if isinstance(target, int):
+        return Index(target)
+    if isinstance(target, tuple) and target and all(isinstance(i, int) for i in target):
+        return Index(target)
+    if isinstance(target, list) and any(isinstance(t, Target) for t in target):
+        return Several(target)
+    try:
+        indices = torch.as_tensor(target)
+    except (TypeError, ValueError, RuntimeError):
+        indices = torch.zeros(())
+    if indices.is_floating_point() or indices.dtype == torch.bool or indices.dim() > 1:
+        raise TargetError(
+            f"Expected a target as an index, a tuple, integer indices of shape (batch,), None, or a seqxai.targets object, got {target!r}."
+        )
+    return Index(int(indices)) if indices.dim() == 0 else PerSample(tuple(indices.tolist()))

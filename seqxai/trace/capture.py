@@ -1,0 +1,196 @@
+"""``capture``: run a model once, unmodified, and return the trace of what it did."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as module_hooks
+
+from seqxai.errors import CaptureError, InputError, UnsupportedOperation
+from seqxai.trace.graph import Trace, module_name
+from seqxai.trace.mode import CaptureMode
+
+COMPILED = "_orig_mod."
+
+
+class TraceWarning(UserWarning):
+    """Something a user should know about a recorded run, which does not make it wrong by itself."""
+
+
+def capture(
+    model: Any,
+    inputs: Tensor | tuple[Tensor, ...] | list[Tensor],
+    args: tuple[Any, ...] = (),
+    kwargs: Mapping[str, Any] | None = None,
+) -> Trace:
+    """Record one run of ``model(*inputs, *args, **kwargs)``.
+
+    The model runs once, as it is, without autograd and with compiled modules executed eagerly.  Afterwards no hook is left; written
+    buffers, the random state and the garbage collector are as before, also when the model raises.
+
+    Args:
+        model: an ``nn.Module`` or any callable that returns a tensor, or a tuple, list or dict of them.
+        inputs: the tensor whose content is to be explained, any shape, batch first by convention; or a tuple of several.
+        args: further positional arguments, constants of the call.
+        kwargs: keyword arguments, constants of the call.
+
+    Raises:
+        InputError: if an input is not a tensor, or is NaN or infinite.
+        CaptureError: if the output is not linked to the input.
+        UnsupportedOperation: if the run contains an operation nobody can attribute through.
+    """
+    tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
+    for tensor in tensors:
+        _check_input(tensor)
+    trace = Trace()
+    mode = CaptureMode(trace)
+    # Models write into their input (x /= 255): they get a copy.
+    trace.input_tensors = [tensor.detach().clone() for tensor in tensors]
+    trace.call = (model, args, dict(kwargs or {}))
+    trace.random_state = torch.get_rng_state()
+    _protect(mode, model, (*args, *(kwargs or {}).values()))
+    for tensor in trace.input_tensors:
+        trace.inputs.append(mode.add_input(tensor))
+    kept = [tensor.clone() for tensor in trace.input_tensors]
+    try:
+        with _quiet_interpreter(trace), _module_paths(mode, model), torch.no_grad():
+            # Compiled code hides its operations; a stance makes torch run the original Python instead.
+            with torch.compiler.set_stance("force_eager"), mode:
+                trace.output = model(*trace.input_tensors, *args, **(kwargs or {}))
+            _finish(trace, mode)
+    finally:
+        with torch.no_grad():
+            for tensor, saved in mode.restored:
+                tensor.copy_(saved)
+    for value, tensor in zip(trace.inputs, kept, strict=True):
+        if value.stale:
+            value.data, value.storage = tensor, None
+    return trace
+
+
+def _check_input(tensor: Any) -> None:
+    if not isinstance(tensor, Tensor):
+        raise InputError(
+            f"The explained input must be a torch tensor or a tuple of them, got {type(tensor).__name__}; "
+            "convert it with torch.as_tensor."
+        )
+    if tensor.layout != torch.strided or tensor.is_quantized:
+        raise InputError(f"The explained input must be a dense tensor, got layout {tensor.layout}; convert it with .to_dense().")
+    if tensor.dtype.is_floating_point and not bool(torch.isfinite(tensor).all()):
+        bad = int((~torch.isfinite(tensor)).sum())
+        raise InputError(f"The explained input must be finite, got {bad} NaN or infinite numbers; clean the input first.")
+
+
+def _protect(mode: CaptureMode, model: Any, constants: tuple[Any, ...]) -> None:
+    tensors = [c for c in constants if isinstance(c, Tensor)]
+    if isinstance(model, nn.Module):
+        tensors += [*model.parameters(), *model.buffers()]
+    for tensor in tensors:
+        if tensor.layout == torch.strided and not tensor.is_quantized:
+            with contextlib.suppress(NotImplementedError, RuntimeError):
+                mode.protected.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
+
+
+@contextlib.contextmanager
+def _quiet_interpreter(trace: Trace) -> Iterator[None]:
+    """Keep the random state, and the garbage collector off: it would walk all nodes again and again."""
+    collecting = gc.isenabled()
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    gc.disable()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+@contextlib.contextmanager
+def _module_paths(mode: CaptureMode, model: Any) -> Iterator[None]:
+    """Follow which module is running, with torch's global module hooks."""
+    names = {}
+    if isinstance(model, nn.Module):
+        names = {id(m): name.replace(COMPILED, "").removesuffix("._orig_mod") for name, m in model.named_modules()}
+    stack: list[str] = []
+
+    def enter(module: nn.Module, inputs: Any) -> None:
+        if isinstance(module, torch.jit.ScriptModule):
+            raise UnsupportedOperation(
+                f"The scripted module {names.get(id(module), type(module).__name__)!r} runs outside Python, where its operations "
+                "cannot be recorded; expected an eager module: pass the module from before torch.jit.script or torch.jit.trace."
+            )
+        stack.append(mode.path)
+        name = names.get(id(module))
+        mode.path = name if name is not None else f"{mode.path}.{type(module).__name__}".lstrip(".")
+
+    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not stack:
+            return
+        calls = mode.trace.modules.setdefault(mode.path, [])
+        mode.path = stack.pop()
+        for tensor in tensors_in(output):
+            entry = mode.bound.get(id(tensor))
+            if entry is not None and entry[0] is tensor:
+                calls.append(entry[1])
+
+    handles = [
+        module_hooks.register_module_forward_pre_hook(enter),
+        module_hooks.register_module_forward_hook(leave, always_call=True),
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def tensors_in(output: Any) -> Iterator[Tensor]:
+    """The tensors in a model's output, in order: a tensor, or nested tuples, lists and dictionaries of them."""
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for item in output.values():
+            yield from tensors_in(item)
+    elif isinstance(output, (tuple, list)):
+        for item in output:
+            yield from tensors_in(item)
+
+
+def _finish(trace: Trace, mode: CaptureMode) -> None:
+    for tensor in tensors_in(trace.output):
+        value = mode.read(tensor)
+        if value is not None:
+            trace.outputs.append(value)
+    trace.bound = mode.bound
+    _refuse_mixed_precision(trace)
+    noted = ", ".join(f"{name} in {module_name(path)}" for name, path in dict.fromkeys(trace.notes))
+    if not trace.outputs:
+        raise CaptureError(
+            "Expected an output that depends on the explained input, but nothing links them; "
+            + (f"the content left torch at {noted}; keep it in tensors." if noted else
+               "the model may run scripted code, another thread, or ignore this input.")
+        )  # fmt: skip
+    if noted:
+        warnings.warn(
+            f"Numbers that depend on the explained input left torch ({noted}); if they steer the computation, the explanation "
+            "misses it: trace.verify(model) tells.",
+            TraceWarning,
+            stacklevel=4,
+        )
+
+
+def _refuse_mixed_precision(trace: Trace) -> None:
+    for node in trace.nodes:
+        if node.operation.kind in ("linear", "convolution"):
+            given, got = node.inputs[0].data.dtype, node.outputs[0].data.dtype
+            if given != got:
+                raise UnsupportedOperation(
+                    f"{node.describe()} takes {given} and returns {got}: a torch.autocast region mixes precisions, and the recorded "
+                    "output is not that of the recorded weights; explain the model outside autocast, or convert it as a whole."
+                )

@@ -1,0 +1,461 @@
+"""The recording itself: a torch function mode that sees every call and links values by storage and version."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode, resolve_name
+
+import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
+from seqxai.errors import CaptureError, UnsupportedOperation
+from seqxai.trace.alias import alias_of, write_region
+from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
+from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
+
+ALIAS = Operation("alias", "route", "alias", reads=False)
+WRITE = Operation("write_region", "route", "write", reads=False)
+KEEPS_INTEGERS = frozenset({"route", "gate"})
+
+
+class CaptureMode(TorchFunctionMode):
+    """Records every torch call whose arguments depend on the explained input."""
+
+    def __init__(self, trace: Trace) -> None:
+        super().__init__()
+        self.trace = trace
+        self.path = ""
+        self.bound: dict[int, tuple[Tensor, Value, Storage, int]] = {}
+        self.storages: dict[int, Storage] = {}
+        # A tensor known to be constant, and the list of places where its storage was read (for copies before a write).
+        self.constants: dict[int, tuple[Tensor, list[tuple[Node, Place, Tensor]]]] = {}
+        self.readers: dict[int, list[tuple[Node, Place, Tensor]]] = {}
+        self.protected: dict[int, list[Tensor]] = {}
+        self.restored: list[tuple[Tensor, Tensor]] = []
+
+    # ---- linking -----------------------------------------------------------------------------------------------------------
+
+    def add_input(self, tensor: Tensor) -> Value:
+        """Make a tensor an explained input."""
+        value = self._value(tensor)
+        self._bind(tensor, value)
+        return value
+
+    def _value(self, tensor: Tensor, node: Node | None = None, index: int = 0, constant: bool = False) -> Value:
+        value = Value(self.trace.count, tensor, node, index, constant)
+        self.trace.count += 1
+        return value
+
+    def _bind(self, tensor: Tensor, value: Value) -> None:
+        key = tensor.untyped_storage()._cdata
+        storage = self.storages.get(key)
+        if storage is None:
+            storage = self.storages[key] = Storage(value, tensor)
+        value.storage = storage
+        value.version = storage.version
+        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+
+    def read(self, tensor: Tensor) -> Value | None:
+        """The value a tensor holds now, or ``None`` if it does not depend on an explained input."""
+        entry = self.bound.get(id(tensor))
+        if entry is not None and entry[2].version == entry[3]:
+            return entry[1]
+        if id(tensor) in self.constants:
+            return None
+        return self._read_by_storage(tensor)
+
+    def _storage_key(self, tensor: Tensor) -> int:
+        try:
+            return tensor.untyped_storage()._cdata
+        except (NotImplementedError, RuntimeError) as error:
+            kind = "a tensor batched by torch.vmap" if "vmap" in str(type(tensor)) or tensor.layout == torch.strided else (
+                f"a tensor of layout {tensor.layout}"
+            )
+            raise UnsupportedOperation(
+                f"{kind} in {module_name(self.path)} has no memory of its own that could be followed; expected plain dense "
+                "tensors: write the operation without torch.vmap, torch.func or sparse layouts."
+            ) from error
+
+    def _read_by_storage(self, tensor: Tensor) -> Value | None:
+        key = self._storage_key(tensor)
+        storage = self.storages.get(key)
+        if storage is None:
+            self.constants[id(tensor)] = (tensor, self.readers.setdefault(key, []))
+            return None
+        geometry = (tensor.size(), tensor.stride(), tensor.storage_offset())
+        if geometry == storage.root_geometry():
+            self.bound[id(tensor)] = (tensor, storage.root, storage, storage.version)
+            return storage.root
+        return self._alias(tensor, storage, geometry)
+
+    def _alias(self, tensor: Tensor, storage: Storage, geometry: tuple[Any, ...]) -> Value:
+        args = (storage.root.data, storage.root_geometry(), geometry)
+        node = self._node(ALIAS, alias_of, args, {}, [storage.root], [0], None)
+        value = self._value(tensor, node)
+        node.outputs.append(value)
+        value.storage, value.version = storage, storage.version
+        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+        return value
+
+    # ---- the call ----------------------------------------------------------------------------------------------------------
+
+    def __torch_function__(  # type: ignore[override]
+        self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Run one torch call and record it where it touches an explained input's content."""
+        operation = TABLE.get(func)
+        if operation is IGNORED:
+            return func(*args, **kwargs) if kwargs else func(*args)
+        kwargs = kwargs or {}
+        inputs: list[Value] = []
+        places: list[Place] = []
+        constants: list[tuple[Place, Tensor]] = []
+        self._scan(args, kwargs, inputs, places, constants)
+        if operation is None or operation is NOTED:
+            return self._unlisted(operation, func, args, kwargs, inputs)
+        if not inputs or operation.kind == "constant":
+            self._protect(operation, func, args, kwargs)
+            return func(*args, **kwargs)
+        if operation.open is not None:
+            return self._opened(operation, args, kwargs)
+        target = self._target(operation, args, kwargs)
+        if target is not None:
+            return self._record_write(operation, func, args, kwargs, inputs, places, constants, target)
+        result = func(*args, **kwargs)
+        return self._record(operation, func, args, kwargs, inputs, places, constants, result)
+
+    def _scan(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+        constants: list[tuple[Place, Tensor]],
+    ) -> None:
+        read = self.read
+        for place, argument in enumerate(args):
+            if isinstance(argument, Tensor):
+                value = read(argument)
+                if value is None:
+                    constants.append((place, argument))
+                else:
+                    inputs.append(value)
+                    places.append(place)
+            elif isinstance(argument, (list, tuple)):
+                self._scan_list(argument, place, inputs, places, constants)
+        for key, argument in kwargs.items():
+            if isinstance(argument, Tensor):
+                value = read(argument)
+                if value is None:
+                    constants.append((key, argument))
+                else:
+                    inputs.append(value)
+                    places.append(key)
+            elif isinstance(argument, (list, tuple)):
+                self._scan_list(argument, key, inputs, places, constants)
+
+    def _scan_list(
+        self,
+        items: Iterable[Any],
+        key: int | str,
+        inputs: list[Value],
+        places: list[Place],
+        constants: list[tuple[Place, Tensor]],
+    ) -> None:
+        for position, item in enumerate(items):
+            if isinstance(item, Tensor):
+                value = self.read(item)
+                if value is None:
+                    constants.append(((key, position), item))
+                else:
+                    inputs.append(value)
+                    places.append((key, position))
+            elif isinstance(item, (list, tuple)):
+                for inner in item:
+                    if isinstance(inner, Tensor) and self.read(inner) is not None:
+                        raise UnsupportedOperation(
+                            f"An argument nested twice holds a tensor that depends on the explained input, in "
+                            f"{module_name(self.path)}; expected lists of tensors at most."
+                        )
+
+    # ---- recording ---------------------------------------------------------------------------------------------------------
+
+    def _node(
+        self,
+        operation: Operation,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+        mutated: int | None,
+    ) -> Node:
+        nodes = self.trace.nodes
+        for argument in args:
+            if type(argument) is list:  # the caller may append to its list later
+                args = tuple(list(a) if type(a) is list else a for a in args)
+                break
+        node = Node(operation, func, args, kwargs, inputs, places, self.path, mutated, len(nodes))
+        nodes.append(node)
+        reads = operation.reads
+        for value in inputs:
+            value.consumers.append(node)
+            if reads and value.storage is not None:
+                value.storage.readers.append(value)
+        return node
+
+    def _record(
+        self,
+        operation: Operation,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+        constants: list[tuple[Place, Tensor]],
+        result: Any,
+    ) -> Any:
+        if isinstance(result, Tensor):
+            for place in places:
+                if type(place) is int and args[place] is result:
+                    return result  # the very object came back: nothing happened
+            results: Any = (result,)
+        else:
+            results = result
+        node = None
+        for index, tensor in enumerate(results):
+            if not isinstance(tensor, Tensor) or not self._active(tensor, operation, inputs):
+                continue
+            if node is None:
+                node = self._node(operation, func, args, kwargs, inputs, places, None)
+                self._remember_constants(node, constants)
+            self._output(node, tensor, index)
+        return result
+
+    def _output(self, node: Node, tensor: Tensor, index: int) -> None:
+        value = self._value(tensor, node, index)
+        node.outputs.append(value)
+        key = tensor.untyped_storage()._cdata
+        storage = self.storages.get(key)
+        if storage is None:
+            storage = self.storages[key] = Storage(value, tensor)
+        value.storage = storage
+        value.version = storage.version
+        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+        if node.operation.reads:
+            storage.readers.append(value)
+
+    def _remember_constants(self, node: Node, constants: list[tuple[Place, Tensor]]) -> None:
+        for place, tensor in constants:
+            entry = self.constants.get(id(tensor))
+            readers = entry[1] if entry is not None else self.readers.setdefault(self._storage_key(tensor), [])
+            readers.append((node, place, tensor))
+
+    @staticmethod
+    def _active(tensor: Tensor, operation: Operation, inputs: list[Value]) -> bool:
+        """Floating results are active; integers only as copies of active integers (token ids, raw observations)."""
+        if tensor.dtype.is_floating_point:
+            return True
+        if operation.kind not in KEEPS_INTEGERS or tensor.dtype == torch.bool:
+            return False
+        if operation.how == "reshape" and inputs[0].data.dtype.is_floating_point:
+            return False
+        return not operation.how == "selection" and any(not value.data.dtype.is_floating_point for value in inputs)
+
+    # ---- writing in place ----------------------------------------------------------------------------------------------------
+
+    def _target(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+        """The tensor a call writes into, if it does."""
+        out = kwargs.get("out")
+        if out is not None:
+            if not isinstance(out, Tensor):
+                raise UnsupportedOperation(f"{operation.name} with several out= tensors has no rule; use its return value.")
+            return out
+        if operation.mutates is not None:
+            return args[operation.mutates] if args else kwargs["input"]
+        if operation.inplace is not None and (
+            kwargs.get("inplace") or (len(args) > operation.inplace and args[operation.inplace])
+        ):
+            return args[0] if args else kwargs["input"]
+        return None
+
+    def _before_write(self, target: Tensor) -> Storage:
+        """Let every earlier reader of the memory keep its copy; give a constant buffer a root first."""
+        key = self._storage_key(target)
+        for node, place, tensor in self.readers.pop(key, ()):
+            node.replace(place, tensor.clone())
+        storage = self.storages.get(key)
+        if storage is None:
+            self._save(target)
+            storage = self.storages[key] = self._constant_root(target)
+            self.constants.clear()
+        for value in storage.readers:
+            if value.version == storage.version:
+                value.keep()
+        storage.readers.clear()
+        storage.root_geometry()
+        return storage
+
+    def _constant_root(self, target: Tensor) -> Storage:
+        whole = target
+        if target.numel() * target.element_size() != target.untyped_storage().nbytes() or not target.is_contiguous():
+            whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())  # type: ignore[call-overload]
+        root = self._value(whole.clone(), constant=True)
+        return Storage(root, whole)
+
+    def _record_write(
+        self,
+        operation: Operation,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+        constants: list[tuple[Place, Tensor]],
+        target: Tensor,
+    ) -> Any:
+        storage = self._before_write(target)
+        mutated: int | None = None
+        if "out" in kwargs:
+            kept = {key: value for key, value in kwargs.items() if key != "out"}
+            pairs = [(v, p) for v, p in zip(inputs, places, strict=True) if p != "out"]
+            inputs, places = [v for v, _ in pairs], [p for _, p in pairs]
+            constants = [(p, t) for p, t in constants if p != "out"]
+        else:
+            kept = kwargs
+            mutated = 0
+            if 0 not in places and operation.kind != "route" and storage.root.constant:
+                args = (target.clone(), *args[1:])  # what was there before is an ordinary constant operand
+            elif 0 not in places and operation.how != "copy" and operation.kind != "fill":
+                old = self._read_by_storage(target)
+                if old is not None:
+                    inputs, places = [old, *inputs], [0, *places]
+                    constants = [(p, t) for p, t in constants if p != 0]
+        # The arguments are recorded before the call changes them; readers of this very call keep copies too.
+        reads = operation.reads
+        node = self._node(operation, func, args, kept, inputs, places, mutated)
+        if reads:
+            for value in inputs:
+                if value.storage is storage:
+                    value.keep()
+            storage.readers.clear()
+        for place, tensor in constants:
+            if place != 0 or mutated is None:
+                self._remember_constants(node, [(place, tensor)])
+        result = func(target, *args[1:], **kwargs) if mutated == 0 and args else func(*args, **kwargs)
+        if operation.geometric:
+            value = self._value(target, node)
+            node.outputs.append(value)
+            value.storage, value.version = storage, storage.version
+            self.bound[id(target)] = (target, value, storage, storage.version)
+            return result
+        self._written(node, target, storage)
+        return result
+
+    def _written(self, node: Node, target: Tensor, storage: Storage) -> None:
+        storage.version += 1
+        value = self._value(target, node)
+        node.outputs.append(value)
+        value.storage, value.version = storage, storage.version
+        self.bound[id(target)] = (target, value, storage, storage.version)
+        if node.operation.reads:
+            storage.readers.append(value)
+        geometry = (target.size(), target.stride(), target.storage_offset())
+        if geometry == storage.root_geometry():
+            storage.root = value
+            return
+        args = (storage.root.data, target, storage.root_geometry(), geometry)
+        write = self._node(WRITE, write_region, args, {}, [storage.root, value], [0, 1], None)
+        root = self._value(storage.tensor, write)
+        root.storage, root.version = storage, storage.version
+        write.outputs.append(root)
+        storage.root = root
+
+    # ---- what is not in the table ---------------------------------------------------------------------------------------------
+
+    def _opened(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        assert operation.open is not None
+        target = self._target(operation, args, kwargs)
+        kept = {key: value for key, value in kwargs.items() if key != "out"}
+        with self:
+            result = operation.open(*args, **kept)
+            if target is None or result is target:
+                return result
+            return target.copy_(result)
+
+    def _unlisted(
+        self,
+        operation: Operation | None,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+    ) -> Any:
+        name = function_name(func)
+        if not inputs:
+            if operation is None:
+                self._protect(None, func, args, kwargs)
+            return func(*args, **kwargs)
+        if func in REFUSED:
+            raise CaptureError(
+                f"Expected torch operations only, but {REFUSED[func]}, in {module_name(self.path)}; "
+                "write this step with torch functions."
+            )
+        if operation is NOTED:
+            self.trace.notes.append((name, self.path))
+            return func(*args, **kwargs)
+        tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
+        before = [_version(t) for t in tensors]
+        result = func(*args, **kwargs)
+        written = before != [_version(t) for t in tensors]
+        outputs = result if isinstance(result, (list, tuple)) else (result,)
+        if written or any(isinstance(t, Tensor) and t.dtype.is_floating_point for t in outputs):
+            raise unsupported(name, self.path, [tuple(v.shape) for v in inputs])
+        return result
+
+    def _protect(
+        self, operation: Operation | None, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        """Before a call on constants writes: copies for earlier readers, and the model's own buffers are put back later."""
+        if operation is not None:
+            if operation.name == "batch_norm" and operation.open is not None:
+                if kwargs.get("training") or (len(args) > 5 and args[5]):
+                    operation.open(*args, **kwargs)
+                return
+            target = self._target(operation, args, kwargs)
+        else:
+            name = getattr(func, "__name__", "")
+            writes = name.endswith("_") and not name.endswith("__")
+            target = args[0] if writes and args else kwargs.get("out")
+        if not isinstance(target, Tensor) or target.layout != torch.strided:
+            return
+        self._save(target)
+        for node, place, tensor in self.readers.pop(self._storage_key(target), ()):
+            node.replace(place, tensor.clone())
+        self.constants.clear()
+
+    def _save(self, target: Tensor) -> None:
+        key = self._storage_key(target)
+        for original in self.protected.pop(key, ()):
+            self.restored.append((original, original.detach().clone()))
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def function_name(func: Callable[..., Any]) -> str:
+    """A torch function's name for messages."""
+    name = resolve_name(func) if callable(func) else None
+    return name or getattr(func, "__qualname__", None) or str(func)
+
+
+def unsupported(name: str, path: str, shapes: list[tuple[int, ...]]) -> UnsupportedOperation:
+    """The error for an operation that has no rule."""
+    listed = ", ".join(str(shape) for shape in shapes)
+    return UnsupportedOperation(
+        f"{name} in {module_name(path)} mixes values that depend on the explained input (shapes {listed}) and has no rule; "
+        "rewrite it with operations that have one, or register a rule with seqxai.register(function, rule)."
+    )
