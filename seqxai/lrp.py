@@ -21,7 +21,7 @@ from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
 from seqxai.targets import Seed, Several, Target
 from seqxai.trace import Trace, Value, capture
-from seqxai.trace.capture import TraceWarning
+from seqxai.trace.recording import TraceWarning
 from seqxai.trace.graph import module_name
 
 PRODUCTS = ("signal-takes-all", "half")

@@ -182,7 +182,8 @@ def box_part(value: Value, flow: Flow, swapped: bool = False) -> Tensor:
 def _box_sum(layer: Layer, low: Tensor, high: Tensor, flow: Flow) -> Tensor:
     """One image serves the whole batch when the bounds do not depend on the sample; numbers are remembered."""
     shape = layer.x.shape
-    one = (1, *shape[1:]) if len(shape) > 1 and (low.dim() < len(shape) or low.shape[0] == 1) else tuple(shape)
+    single = layer.batched and len(shape) > 1 and all(b.dim() < len(shape) or b.shape[0] == 1 for b in (low, high))
+    one = (1, *shape[1:]) if single else tuple(shape)
     up, down = weights(layer, 1.0, 0.0, flow), weights(layer, 0.0, 1.0, flow)
 
     def build(weight: Tensor) -> Tensor:
@@ -209,7 +210,7 @@ def _of_ones(value: Value, flow: Flow, mode: str, build: Callable[[Tensor], Tens
         require_one_factor(layer)
         weight = flow.cache.get(layer.weight, "square" if mode == "square" else "ones", build)
         shape = layer.x.shape
-        ones = layer.x.new_ones((1, *shape[1:]) if len(shape) > 1 else shape)
+        ones = layer.x.new_ones((1, *shape[1:]) if layer.batched and len(shape) > 1 else shape)
         found = layer.forward(ones, weight)
         return found, found
 

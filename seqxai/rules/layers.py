@@ -25,6 +25,8 @@ class Layer(ABC):
         bias: constant added by the same call, of the layer's own shape, or ``None``.
     """
 
+    batched = True  # dimension 0 of the input is a batch that broadcasts: one sample can stand for all
+
     def __init__(self, node: Node, weight: Tensor, bias: Tensor | None) -> None:
         self.node = node
         self.weight = weight
@@ -101,6 +103,8 @@ class Convolution(Layer):
 class Product(Layer):
     """Any other function linear in its one active argument: matmul in all spellings, einsum, tensordot."""
 
+    batched = False
+
     def _call(self, x: Tensor, weight: Tensor) -> Tensor:
         node = self.node
         args, kwargs = node.arguments([x])
@@ -137,8 +141,12 @@ def vjp(function: Callable[[Tensor], Tensor], x: Tensor, s: Tensor) -> Tensor:
     """Adjoint of a function linear around ``x``, applied to ``s``, by running it under autograd."""
     with torch.enable_grad():
         x = x.detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(function(x), x, s, materialize_grads=True)
-    return gradient
+        result = function(x)
+        if not result.requires_grad:
+            return torch.zeros_like(x)
+        (gradient,) = torch.autograd.grad(result, x, s, materialize_grads=True)
+    # Gradients of sums come back expanded, those of identities as s itself; callers write into what they get.
+    return gradient.clone() if 0 in gradient.stride() or gradient.data_ptr() == s.data_ptr() else gradient
 
 
 def _linear_arguments(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> tuple[Tensor, Tensor | None]:

@@ -110,7 +110,14 @@ def scale(node: Node, flow: Flow) -> None:
     slot = flow.take(node.output)
     position, factor = factor_of(node, flow)
     value = node.inputs[position]
-    for share, s in slot.items():
+    relevance = slot.pop(None, None)
+    arrived: list[tuple[Share | None, Tensor]] = [(share, s) for share, s in slot.items() if share is not None]
+    if relevance is not None and len(node.inputs) == 1 and flow.structure.weighted(node.output):
+        # A layer scaled by a constant is the layer with scaled weights: k W, whose positive part is not k W⁺ for k < 0.
+        arrived = list(merge([(share, s) for share, s in arrived if share], _divide(node, relevance, flow)))
+    elif relevance is not None:
+        arrived.append((None, relevance))
+    for share, s in arrived:
         if share is None:
             _pass(node, value, factor, s, flow)
         elif share.plain or share.kind in ("square", "flat") or never_negative(node, factor, flow):

@@ -32,7 +32,7 @@ def normalise(node: Node, flow: Flow) -> None:
         flow.give(value, relevance)
         return
     ((_, s),) = sum_rule(node, flow).coefficients(node, relevance, flow)
-    flow.give(value, vjp(linear, value.data, s).mul_(value.data))
+    flow.give(value, vjp(linear, value.data, s) * value.data)
     if flow.booking and bias is not None:
         flow.book("bias", node, bias * s)
 
@@ -45,7 +45,8 @@ def fixed_deviation(node: Node) -> tuple[Callable[[Tensor], Tensor] | None, Tens
 
 
 def _layer(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+    cudnn_enabled: bool = True,
 ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
     factor = torch.rsqrt(input.var(dims, correction=0, keepdim=True) + eps)
@@ -54,7 +55,8 @@ def _layer(
 
 
 def _group(
-    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5
+    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+    cudnn_enabled: bool = True,
 ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     batch, channels = input.shape[:2]
     grouped = (batch, num_groups, -1)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from seqxai.rules.layers import vjp
 from seqxai.rules.merge import scale, sum_rule, sum_to
+from seqxai.rules.structure import Gated
 from seqxai.trace.graph import Node
 
 if TYPE_CHECKING:
@@ -53,12 +55,40 @@ def contract(node: Node, flow: Flow) -> None:
     if relevance is None:
         return
     gated = flow.structure.gated(node)
+    if contracts_nothing(node):
+        _elementwise(node, relevance, gated, flow)
+        return
     ((_, s),) = sum_rule(node, flow).coefficients(node, relevance, flow)
     shared = gated is None or flow.structure.product == "half"
     for position, value in enumerate(node.inputs):
         if not shared and gated is not None and position != gated.signal:
             continue
         found = vjp(lambda x, p=position: _with(node, p, x), value.data, s).mul_(value.data)  # type: ignore[misc]
+        flow.give(value, found / 2 if shared else found)
+
+
+def contracts_nothing(node: Node) -> bool:
+    """Whether an einsum only multiplies: every index of its factors is an index of the result."""
+    if node.name != "einsum" or not isinstance(node.args[0], str) or "->" not in node.args[0]:
+        return False
+    factors, result = node.args[0].replace(" ", "").split("->")
+    return set(factors) - {",", "."} <= set(result)
+
+
+def _elementwise(node: Node, relevance: Tensor, gated: Gated | None, flow: Flow) -> None:
+    """A product written as an einsum: relevance passes, summed over what was broadcast."""
+    shared = gated is None or gated.signal is None or flow.structure.product == "half"
+    ones = [torch.ones_like(value.data) for value in node.inputs]
+    for position, value in enumerate(node.inputs):
+        if not shared and gated is not None and position != gated.signal:
+            continue
+
+        def alone(x: Tensor, position: int = position) -> Tensor:
+            args, kwargs = node.arguments([x if i == position else one for i, one in enumerate(ones)])
+            result: Tensor = node.function(*args, **kwargs)
+            return result
+
+        found = vjp(alone, value.data, relevance)
         flow.give(value, found / 2 if shared else found)
 
 

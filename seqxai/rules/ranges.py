@@ -65,7 +65,7 @@ def monotone(function: Callable[[float], float]) -> Callable[[Range, Node], Rang
     """The range of an increasing function."""
 
     def apply(source: Range, node: Node) -> Range:
-        return make(_safe(function, source.low), _safe(function, source.high), squashed=source.squashed)
+        return make(_safe(function, source.low), _safe(function, source.high), squashed=True)
 
     return apply
 
@@ -137,7 +137,7 @@ def _reciprocal(source: Range, node: Node) -> Range:
     low, high = bounds(numerator)
     inverse = Range(0.0 if source.high == INF else 1 / source.high, INF if source.low == 0 else 1 / source.low)
     found = product(Range(low, high), inverse)
-    return make(found.low, found.high, squashed=source.squashed)
+    return make(found.low, found.high, squashed=True)
 
 
 def _absolute(source: Range, node: Node) -> Range:
@@ -265,17 +265,17 @@ class Ranges:
             return ANY
         source = sources[0]
         if node.name == "neg":
-            return product(source, Range(-1.0, -1.0))
+            return product(source, Range(-1.0, -1.0, squashed=True))
         if node.name == "div":
             if node.places[0] not in (0, "input"):
                 return _reciprocal(source, node)
             low, high = bounds(_argument(node, 1, "other", 1.0))
             if low <= 0 <= high:
                 return ANY
-            other = Range(1 / high, 1 / low)
+            other = Range(1 / high, 1 / low, squashed=True)
         else:
             first, second = node.args[0], _argument(node, 1, "other", 1.0)
-            other = Range(*bounds(second if node.places[0] in (0, "input") else first))
+            other = Range(*bounds(second if node.places[0] in (0, "input") else first), squashed=True)
         found = product(source, other)
         if source.gate and other.low >= 0:
             return found._replace(gate=True, declared=source.declared)

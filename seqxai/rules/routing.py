@@ -37,7 +37,7 @@ def _reshape(node: Node, output: Value, share: Share | None, tensor: Tensor, flo
 def _permute(node: Node, output: Value, share: Share | None, tensor: Tensor, flow: Flow) -> None:
     source = node.inputs[0]
     found = torch.empty(source.shape, dtype=tensor.dtype, device=tensor.device)
-    _again(node, found, output).copy_(tensor)
+    _again(node, found.detach(), output).copy_(tensor)  # a view: t_() changes the shape of what it gets
     flow.give(source, found, share)
 
 
@@ -183,8 +183,10 @@ def _adjoint(node: Node, position: int, s: Tensor, output: Value) -> Tensor:
         else:
             result = node.function(*args, **kwargs)
         result = result if isinstance(result, Tensor) else result[output.index]
+        if not result.requires_grad:  # it only lent its shape, or another of several outputs is meant
+            return zeros[position].detach()
         (gradient,) = torch.autograd.grad(result, x, s.to(result.dtype), materialize_grads=True)
-    return gradient
+    return gradient.clone() if 0 in gradient.stride() or gradient.data_ptr() == s.data_ptr() else gradient
 
 
 def _integers(node: Node, output: Value, share: Share | None, tensor: Tensor, flow: Flow) -> None:

@@ -122,7 +122,7 @@ class Samples:
                 found = self._aligned(node.inputs[first], tables[first], value)
             elif kind in ("linear", "convolution"):
                 found = self._layer(node, first, tables[first], value)
-            elif kind == "embedding":
+            elif kind == "embedding" or node.places[0] == 1:
                 found = tables[first]
             else:
                 found = self._replayed(node, tables, value)
@@ -158,11 +158,13 @@ class Samples:
             else:
                 numbers.append(torch.zeros((), dtype=torch.float64).expand(value.shape))
                 marks.append(numbers[-1])
+        nothing = [torch.zeros((), dtype=torch.float64).expand(v.shape) for v in node.inputs]
         try:
-            total, count = (self._run(node, tensors, target, ones) for tensors in (numbers, marks))
-        except RuntimeError:
+            # What is filled in from constants is the same in all three runs, and drops out.
+            fill, total, count = (self._run(node, tensors, target, ones) for tensors in (nothing, numbers, marks))
+        except (RuntimeError, IndexError):
             return None
-        return self._reduce(total, count)
+        return self._reduce((total - fill).nan_to_num(0.0), (count - fill).nan_to_num(0.0))
 
     @staticmethod
     def _run(node: Node, tensors: list[Tensor], target: Value, ones: bool) -> Tensor:

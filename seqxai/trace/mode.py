@@ -17,6 +17,7 @@ from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
 ALIAS = Operation("alias", "route", "alias", reads=False)
 WRITE = Operation("write_region", "route", "write", reads=False)
+SUMMED = Operation("einsum", "mean")
 KEEPS_INTEGERS = frozenset({"route", "gate"})
 
 
@@ -115,6 +116,8 @@ class CaptureMode(TorchFunctionMode):
         self._scan(args, kwargs, inputs, places, constants)
         if operation is None or operation is NOTED:
             return self._unlisted(operation, func, args, kwargs, inputs)
+        if operation.lends and inputs:
+            inputs, places = ([inputs[0]], [0]) if places[0] == 0 else ([], [])
         if not inputs or operation.kind == "constant":
             self._protect(operation, func, args, kwargs)
             return func(*args, **kwargs)
@@ -217,6 +220,8 @@ class CaptureMode(TorchFunctionMode):
         constants: list[tuple[Place, Tensor]],
         result: Any,
     ) -> Any:
+        if operation.kind == "linear" and len(inputs) == 1 and not constants:
+            operation = SUMMED  # an einsum of one tensor adds and moves its elements
         if isinstance(result, Tensor):
             for place in places:
                 if type(place) is int and args[place] is result:
@@ -335,6 +340,13 @@ class CaptureMode(TorchFunctionMode):
                     constants = [(p, t) for p, t in constants if p != 0]
         # The arguments are recorded before the call changes them; readers of this very call keep copies too.
         reads = operation.reads
+        if operation.geometric:
+            # The object changes its shape: what held it keeps a view of the old one.
+            for value in (*inputs, storage.root):
+                if value.data is target:
+                    value.data = target.detach()
+            if storage.tensor is target:
+                storage.tensor = target.detach()
         node = self._node(operation, func, args, kept, inputs, places, mutated)
         if reads:
             for value in inputs:

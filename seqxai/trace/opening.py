@@ -108,6 +108,40 @@ def batch_norm(
     return input * factor.reshape(shape) + torch.nn.Parameter(offset.reshape(shape), requires_grad=False)
 
 
+def torch_batch_norm(
+    input: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    running_mean: Tensor | None,
+    running_var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+    cudnn_enabled: bool = True,
+) -> Tensor:
+    """``torch.batch_norm`` has another order of arguments than ``F.batch_norm``."""
+    return batch_norm(input, running_mean, running_var, weight, bias, training, momentum, eps)
+
+
+def convolution(
+    input: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    transposed: bool,
+    output_padding: Any,
+    groups: int,
+) -> Tensor:
+    """``torch.convolution``: the function behind all convolutions."""
+    dimensions = weight.dim() - 2
+    if transposed:
+        transpose = getattr(F, f"conv_transpose{dimensions}d")
+        return transpose(input, weight, bias, stride, padding, output_padding, groups, dilation)  # type: ignore[no-any-return]
+    return getattr(F, f"conv{dimensions}d")(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+
+
 def instance_norm(
     input: Tensor,
     running_mean: Tensor | None = None,
@@ -207,6 +241,11 @@ for _function in (
 ):  # fmt: skip
     _open(_function.__name__, _function)
 _open("ger", outer)
+TABLE[torch.batch_norm] = Operation("batch_norm", "composite", open=torch_batch_norm)
+TABLE[torch.convolution] = Operation("convolution", "composite", open=convolution)
+# Their arguments come in another order than those of torch.nn.functional, and nobody calls them.
+for _function in (torch.instance_norm, torch.embedding_bag):
+    TABLE.pop(_function, None)
 _open("multi_head_attention_forward", transparent(F.multi_head_attention_forward))
 for _size in (1, 2, 3):
     _open(f"lp_pool{_size}d", _lp_pool(getattr(F, f"avg_pool{_size}d"), _size))

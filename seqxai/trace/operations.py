@@ -48,6 +48,7 @@ class Operation:
         inplace: position of its ``inplace`` flag, ``None`` if it has none.
         reads: whether a rule needs the data of inputs and outputs (views do not).
         open: replaces the call by an equivalent sequence of recorded calls.
+        lends: the second argument only lends its shape or type (``view_as``).
         geometric: an in-place function that changes the shape and leaves the content (``t_``).
     """
 
@@ -59,6 +60,7 @@ class Operation:
     reads: bool = True
     open: Callable[..., Any] | None = None
     geometric: bool = False
+    lends: bool = False
 
 
 IGNORED = Operation("ignored", "ignored")
@@ -128,6 +130,9 @@ def _routes() -> None:
         **route,
     )
     register(Operation("pad", **route), extra=[F.pad])
+    for name in ("view_as", "reshape_as", "expand_as", "type_as"):
+        for function in functions(name):
+            TABLE[function] = replace(TABLE[function], lends=True)
     for name in ("t_", "transpose_", "swapaxes_", "swapdims_", "unsqueeze_", "squeeze_"):
         TABLE[getattr(Tensor, name)] = Operation(
             name[:-1], "route", "permute" if name[0] == "t" or "swap" in name else "reshape", 0, reads=False, geometric=True

@@ -86,7 +86,7 @@ def verify(trace: Trace, model: Any = None, *, scale: float = 1e-3, tolerance: f
     Raises:
         CaptureError: if the difference exceeds the tolerance.
     """
-    from seqxai.trace.capture import capture
+    from seqxai.trace.recording import capture
 
     assert trace.call is not None
     recorded, args, kwargs = trace.call

@@ -45,6 +45,7 @@ def capture(
         CaptureError: if the output is not linked to the input.
         UnsupportedOperation: if the run contains an operation nobody can attribute through.
     """
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper around the module
     tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     for tensor in tensors:
         _check_input(tensor)
@@ -61,7 +62,7 @@ def capture(
     try:
         with _quiet_interpreter(trace), _module_paths(mode, model), torch.no_grad():
             # Compiled code hides its operations; a stance makes torch run the original Python instead.
-            with torch.compiler.set_stance("force_eager"), mode:
+            with _eager(model), mode:
                 trace.output = model(*trace.input_tensors, *args, **(kwargs or {}))
             _finish(trace, mode)
     finally:
@@ -72,6 +73,16 @@ def capture(
         if value.stale:
             value.data, value.storage = tensor, None
     return trace
+
+
+@contextlib.contextmanager
+def _eager(model: Any) -> Iterator[None]:
+    """Run compiled code as the Python it came from."""
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        if isinstance(model, nn.Module) and any(hasattr(m, "_orig_mod") for m in model.modules()):
+            # torch warns that hooks fire once more for the compiled wrapper, which is harmless here.
+            warnings.filterwarnings("ignore", message="Using `torch.compile")
+        yield
 
 
 def _check_input(tensor: Any) -> None:

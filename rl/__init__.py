@@ -1,0 +1,54 @@
+"""Explained Atari agents: load one, let it play, explain every decision, render a video.
+
+The names below are imported when first used, so that ``import rl.cli`` answers a ``--help`` without loading torch, the
+emulator or the encoder.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rl.agents import shipped_agent as shipped_agent
+    from rl.checkpoints import Agent as Agent
+    from rl.checkpoints import load as load
+    from rl.checkpoints import save_agent as save_agent
+    from rl.explaining import Explained as Explained
+    from rl.explaining import explain as explain
+    from rl.trajectory import Trajectory as Trajectory
+    from rl.trajectory import record as record
+    from rl.video import render as render
+
+__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "record", "render", "save_agent", "shipped_agent"]
+
+_HOMES = {
+    "Agent": "rl.checkpoints",
+    "Explained": "rl.explaining",
+    "Trajectory": "rl.trajectory",
+    "explain": "rl.explaining",
+    "load": "rl.checkpoints",
+    "record": "rl.trajectory",
+    "render": "rl.video",
+    "save_agent": "rl.checkpoints",
+    "shipped_agent": "rl.agents",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name from its home on first use (PEP 562).
+
+    Raises:
+        AttributeError: the name is not public.
+    """
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'rl' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """The public names."""
+    return sorted(__all__)

@@ -1,0 +1,5 @@
+"""``python -m seqxai.cli`` is the program ``seqxai``."""
+
+from seqxai.cli import main
+
+main()
