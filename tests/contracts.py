@@ -77,8 +77,8 @@ def check_explanation(
 ) -> Tensor:
     """Explain ``x``, check everything that holds for every explanation, and return the relevance.
 
-    Checked: the trace replays on another input; the ledger closes; the output is the model's; walking without booking gives
-    the same; a sample alone has the relevance it has in the batch.
+    Checked: the trace replays on another input; the ledger closes; the output is the model's; walking without booking
+    gives the same; a sample alone has the relevance it has in the batch.
     """
     module = model if isinstance(model, nn.Module) else Wrapped(model)
     trace = seqxai.capture(module, x)

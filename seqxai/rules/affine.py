@@ -133,38 +133,45 @@ def contribution(value: Value, share: Share, s: Tensor, flow: Flow) -> Tensor:
 # ---- sums of contributions, evaluated through the region below a value ------------------------------------------------------
 
 
-def positive_part(value: Value, flow: Flow) -> Tensor:
-    """p: the sum of the positive contributions to a weighted value, positive constants included."""
+def positive_part(value: Value, flow: Flow, bias: Bias = "include") -> Tensor:
+    """p: the sum of the positive contributions to a weighted value.
+
+    The constants of the sum are one contribution: they are added first, as in a layer into which a batch norm was folded.
+    """
 
     def at_layer(node: Node) -> tuple[Tensor, Tensor]:
         layer = layer_of(node)
         source, x = node.inputs[0], layer.x
-        up = weights(layer, 1.0, 0.0, flow)
+        up, down = weights(layer, 1.0, 0.0, flow), weights(layer, 0.0, 1.0, flow)
         if flow.structure.nonnegative(source):
             positive = layer.forward(x, up)
         else:
-            positive = layer.forward(x.clamp(min=0), up) + layer.forward(x.clamp(max=0), weights(layer, 0.0, 1.0, flow))
-        bias = layer.shaped_bias(positive)
-        if bias is not None:
-            positive = positive.add_(bias.clamp(min=0))
-        return positive, flow.trace.data(node.output) - positive
+            positive = layer.forward(x.clamp(min=0), up).add_(layer.forward(x.clamp(max=0), down))
+        if node.output is value:  # the other part is only looked at further up
+            return positive, positive
+        z = flow.trace.data(node.output)
+        bias = layer.shaped_bias(z)
+        return positive, (z if bias is None else z - bias) - positive
 
-    return evaluate(value, flow, at_layer)[0]
+    positive = evaluate(value, flow, at_layer, constants=False)[0]
+    constant = constant_part(value, flow) if bias == "include" else None
+    return positive if constant is None else positive + constant.clamp(min=0)
 
 
-def constant_part(value: Value, flow: Flow, positive: bool = False) -> Tensor:
-    """The sum of the constants in a weighted value (biases, shifts), or of the positive ones."""
+def constant_part(value: Value, flow: Flow) -> Tensor | None:
+    """The sum of the constants in a weighted value (biases, shifts), broadcastable to it; ``None`` if there are none."""
+    node = value.node
+    if node is not None and flow.structure.is_layer(node):
+        layer = layer_of(node)
+        return layer.shaped_bias(flow.trace.data(value))
 
     def at_layer(node: Node) -> tuple[Tensor, Tensor]:
         layer = layer_of(node)
         zero = torch.zeros((), dtype=layer.x.dtype, device=layer.x.device).expand(node.output.shape)
         bias = layer.shaped_bias(zero)
-        if bias is None:
-            return zero, zero
-        return bias.clamp(min=0).expand(zero.shape), bias.clamp(max=0).expand(zero.shape)
+        return (zero, zero) if bias is None else (bias.expand(zero.shape),) * 2
 
-    up, down = evaluate(value, flow, at_layer)
-    return up if positive else up + down
+    return evaluate(value, flow, at_layer, mode="linear")[0]
 
 
 def box_part(value: Value, flow: Flow, swapped: bool = False) -> Tensor:
@@ -241,7 +248,7 @@ class Epsilon(AffineRule):
         """``s = R / (z + ε sign z)``."""
         z = flow.trace.data(node.output)
         if self.bias == "ignore":
-            z = z - constant_part(node.output, flow)
+            z = without_constants(node.output, flow)
             return [(Share(bias=False), Stabilizer.ensure(self.epsilon).divide(relevance, z, node, flow))]
         return [(PLAIN, Stabilizer.ensure(self.epsilon).divide(relevance, z, node, flow))]
 
@@ -279,14 +286,15 @@ class Gamma(AffineRule):
         """``s = R / (z + γ p)`` where z >= 0 and ``R / (z + γ n)`` where z < 0."""
         z, p = _parts(node, flow, self.bias)
         stabilizer = Stabilizer.ensure(self.epsilon)
-        include = self.bias == "include"
-        up, down = Share("signal", 1 + self.gamma, 1.0, include), Share("signal", 1.0, 1 + self.gamma, include)
+        up, down = Share("signal", 1 + self.gamma, 1.0, False), Share("signal", 1.0, 1 + self.gamma, False)
         if flow.structure.feeds_relu(node.output):
-            return [(up, stabilizer.divide(relevance, z + self.gamma * p, node, flow))]
-        above = z >= 0
-        one = stabilizer.divide(relevance * above, z + self.gamma * p, node, flow)
-        two = stabilizer.divide(relevance * ~above, z + self.gamma * (z - p), node, flow)
-        return [(up, one), (down, two)]
+            found = [(up, stabilizer.divide(relevance, z + self.gamma * p, node, flow))]
+        else:
+            above = z >= 0
+            one = stabilizer.divide(relevance * above, z + self.gamma * p, node, flow)
+            two = stabilizer.divide(relevance * ~above, z + self.gamma * (z - p), node, flow)
+            found = [(up, one), (down, two)]
+        return book_constants(node, found, self.bias, flow)
 
 
 @dataclass(frozen=True)
@@ -328,10 +336,10 @@ class AlphaBeta(AffineRule):
         alpha = torch.where(no_positive, 0.0, torch.where(no_negative, 1.0, self.alpha))
         beta = torch.where(no_positive, -1.0, torch.where(no_negative, 0.0, self.beta))
         stabilizer = Stabilizer.ensure(self.epsilon)
-        include = self.bias == "include"
         up = stabilizer.divide(alpha.to(z.dtype) * relevance, p, node, flow)
         down = stabilizer.divide(-beta.to(z.dtype) * relevance, torch.where(no_negative & ~no_positive, -torch.ones_like(n), n), node, flow)
-        return [(Share("signal", 1.0, 0.0, include), up), (Share("signal", 0.0, 1.0, include), down)]
+        found = [(Share("signal", 1.0, 0.0, False), up), (Share("signal", 0.0, 1.0, False), down)]
+        return book_constants(node, found, self.bias, flow)
 
 
 @dataclass(frozen=True)
@@ -351,11 +359,9 @@ class ZPlus(AffineRule):
 
     def coefficients(self, node: Node, relevance: Tensor, flow: Flow) -> Coefficients:
         """``s = R / p``."""
-        p = positive_part(node.output, flow)
-        if self.bias == "ignore":
-            p = p - constant_part(node.output, flow, positive=True)
+        p = positive_part(node.output, flow, self.bias)
         s = Stabilizer.ensure(self.epsilon).divide(relevance, p, node, flow)
-        return [(Share("signal", 1.0, 0.0, self.bias == "include"), s)]
+        return book_constants(node, [(Share("signal", 1.0, 0.0, False), s)], self.bias, flow)
 
 
 @dataclass(frozen=True)
@@ -385,7 +391,7 @@ class ZBox(AffineRule):
     def coefficients(self, node: Node, relevance: Tensor, flow: Flow) -> Coefficients:
         """One coefficient for the inputs, the same one for the bounds."""
         flow.structure.boxes.require(self.low, self.high)
-        z = flow.trace.data(node.output) - constant_part(node.output, flow) - box_part(node.output, flow)
+        z = without_constants(node.output, flow) - box_part(node.output, flow)
         s = Stabilizer.ensure(self.epsilon).divide(relevance, z, node, flow)
         return [(Share(bias=False), s), (Share("box", 0.0, 1.0), s)]
 
@@ -429,10 +435,24 @@ class Flat(AffineRule):
 
 
 def _parts(node: Node, flow: Flow, bias: Bias) -> tuple[Tensor, Tensor]:
-    z, p = flow.trace.data(node.output), positive_part(node.output, flow)
-    if bias == "include":
-        return z, p
-    return z - constant_part(node.output, flow), p - constant_part(node.output, flow, positive=True)
+    z = flow.trace.data(node.output) if bias == "include" else without_constants(node.output, flow)
+    return z, positive_part(node.output, flow, bias)
+
+
+def without_constants(value: Value, flow: Flow) -> Tensor:
+    """A weighted value without the constants of its sum."""
+    z = flow.trace.data(value)
+    constant = constant_part(value, flow)
+    return z if constant is None else z - constant
+
+
+def book_constants(node: Node, coefficients: Coefficients, bias: Bias, flow: Flow) -> Coefficients:
+    """Book what rules that split by sign give to the constants of a sum, all of them together, as ``bias``."""
+    constant = constant_part(node.output, flow) if flow.booking and bias == "include" else None
+    if constant is not None:
+        for share, s in coefficients:
+            flow.book("bias", node, constant_share(constant, share, s))
+    return coefficients
 
 
 def _check(epsilon: float | Stabilizer, bias: str) -> None:

@@ -86,12 +86,13 @@ def _share_out(node: Node, share: Share, s: Tensor, flow: Flow) -> None:
     parts = addends(node)
     active = [part for part in parts if isinstance(part[1], Value)]
     for factor, item in parts:
-        if isinstance(item, Value):
+        if isinstance(item, Value) and not flow.structure.inert(item):
             direct = factor == 1 and s.shape == item.shape
             scaled = s if direct else sum_to(s if factor == 1 else s * _power(factor, share), item.shape)
             send(node, item, share if factor >= 0 else share.swapped(), scaled, flow, shared=direct and len(active) > 1)
         elif flow.booking and share.kind in ("signal", "sum") and share.bias:
-            constant = torch.as_tensor(item, dtype=s.dtype, device=s.device)
+            content = flow.trace.data(item) if isinstance(item, Value) else item
+            constant = torch.as_tensor(content, dtype=s.dtype, device=s.device)
             entry = "bias" if isinstance(item, torch.nn.Parameter) else "constant"
             turned = share if factor >= 0 else share.swapped()
             flow.book(entry, node, constant_share(constant, turned, s * factor))

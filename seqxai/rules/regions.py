@@ -54,7 +54,7 @@ def evaluate(
         flow: the walk.
         at_layer: the pair at a layer.
         constants: whether the constants of the sum take part.
-        mode: "signed", or "square" / "flat" for parts in w² and in 1.
+        mode: "signed"; "square" / "flat" for parts in w² and in 1; "linear" for parts of either sign that are simply added.
     """
     if value.node is not None and flow.structure.is_layer(value.node):
         return at_layer(value.node)
@@ -63,7 +63,7 @@ def evaluate(
         if flow.structure.is_layer(node):
             table[node.output.number] = at_layer(node)
         elif node.operation.kind == "add":
-            table[node.output.number] = _sum(node, table, constants)
+            table[node.output.number] = _sum(node, table, constants, flow, mode)
         elif node.operation.kind == "mul":
             table[node.output.number] = _scaled(node, table, flow, mode)
         else:
@@ -84,21 +84,23 @@ def _region(value: Value, flow: Flow) -> list[Node]:
     return [found[index] for index in sorted(found)]
 
 
-def _sum(node: Node, table: dict[int, Pair], constants: bool) -> Pair:
+def _sum(node: Node, table: dict[int, Pair], constants: bool, flow: Flow, mode: str) -> Pair:
     shape = node.output.shape
     like = node.output.data
     up = down = torch.zeros((), dtype=like.dtype, device=like.device)
     for factor, item in addends(node):
-        if isinstance(item, Value):
+        if isinstance(item, Value) and not flow.structure.inert(item):
             pair = table[item.number]
         elif constants:
-            constant = torch.as_tensor(item, dtype=like.dtype, device=like.device)
-            pair = (constant.clamp(min=0), constant.clamp(max=0))
+            constant = flow.trace.data(item) if isinstance(item, Value) else item
+            constant = torch.as_tensor(constant, dtype=like.dtype, device=like.device)
+            pair = (constant, constant)
         else:
             continue
-        if factor < 0:
+        if factor < 0 and mode != "square":
             pair = pair[1], pair[0]
-        up, down = up + factor * pair[0], down + factor * pair[1]
+        weight = factor**2 if mode == "square" else abs(float(factor != 0)) if mode == "flat" else factor
+        up, down = up + weight * pair[0], down + weight * pair[1]
     return up.expand(_kept(up, shape)), down.expand(_kept(down, shape))
 
 
@@ -112,6 +114,8 @@ def _kept(part: Tensor, shape: torch.Size) -> tuple[int, ...]:
 def _scaled(node: Node, table: dict[int, Pair], flow: Flow, mode: str) -> Pair:
     signal, factor = factor_of(node, flow)
     up, down = table[node.inputs[signal].number]
+    if mode == "linear":
+        return up * factor, up * factor
     if mode == "square":
         return up * factor**2, down * factor**2
     if mode == "flat":

@@ -108,6 +108,41 @@ class Structure:
         return node is not None and node.operation.kind in LAYERS and len(node.inputs) == 1
 
     @cached_property
+    def _inert(self) -> list[bool]:
+        table = [False] * self.trace.count
+        if self.product != "signal-takes-all":
+            return table
+        for node in self.trace.nodes:
+            kind = node.operation.kind
+            if kind == "mul":
+                found = self._inert_product(node, table)
+            elif kind == "add" or (kind == "route" and node.operation.how in TRANSPARENT):
+                found = all(table[v.number] for v in node.inputs)
+            else:
+                continue
+            if found:
+                for value in node.outputs:
+                    table[value.number] = True
+        return table
+
+    def _inert_product(self, node: Node, table: list[bool]) -> bool:
+        if node.name == "div" and node.places[0] not in (0, "input"):
+            return False
+        if len(node.inputs) == 1:
+            return table[node.inputs[0].number] or self.constant_signal(node)
+        if not any(table[v.number] for v in node.inputs):
+            return False
+        try:
+            gated = self.gated(node)
+        except UnsupportedOperation:
+            return False
+        return gated is not None and gated.signal is not None and table[node.inputs[gated.signal].number]
+
+    def inert(self, value: Value) -> bool:
+        """Whether a value depends on the input through gates only, so that a sum treats it as one of its constants."""
+        return self._inert[value.number]
+
+    @cached_property
     def _weighted(self) -> list[bool]:
         table = [False] * self.trace.count
         for node in self.trace.nodes:
@@ -117,7 +152,8 @@ class Structure:
             elif kind == "route":
                 found = node.operation.how in TRANSPARENT and self._all_active(node) and all(table[v.number] for v in node.inputs)
             elif kind == "add":
-                found = all(table[v.number] for v in node.inputs) and not self._residual(node)
+                terms = [v for v in node.inputs if not self._inert[v.number]]
+                found = bool(terms) and all(table[v.number] for v in terms) and not self._residual(node)
             elif kind == "mul":
                 found = self._signal_weighted(node, table)
             else:

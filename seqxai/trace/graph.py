@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -22,12 +23,34 @@ class Storage:
 
     __slots__ = ("geometry", "readers", "root", "tensor", "version")
 
+    root: Value
+    tensor: Tensor
+
     def __init__(self, root: Value, tensor: Tensor) -> None:
         self.version = 0
         self.root = root
         self.tensor = tensor
         self.geometry: tuple[torch.Size, tuple[int, ...], int] | None = None
-        self.readers: list[Value] = []
+        self.readers: list[Value] | None = None
+
+    def close(self) -> None:
+        """The recording is over; only the version is asked for from now on."""
+        self.readers = None
+        del self.root, self.tensor
+
+    def add_reader(self, value: Value) -> None:
+        """Remember a value whose content a rule will need: it is copied out before the memory is overwritten."""
+        value.needed = True
+        if self.readers is None:
+            self.readers = [value]
+        else:
+            self.readers.append(value)
+
+    def release_readers(self) -> None:
+        """The memory is about to be overwritten."""
+        for value in self.readers or ():
+            value.keep()
+        self.readers = None
 
     def root_geometry(self) -> tuple[torch.Size, tuple[int, ...], int]:
         """Size, stride and offset of the tensor that stands for the whole storage; taken before it can change."""
@@ -44,20 +67,41 @@ class Value:
     ``number`` counts the values of a trace, so that tables over them are lists.
     """
 
-    __slots__ = ("constant", "consumers", "data", "index", "node", "number", "shape", "storage", "version")
+    # Nodes are referred to weakly: without cycles a trace frees its memory the moment it is dropped.
+    __slots__ = ("constant", "data", "index", "needed", "number", "producer", "storage", "used_by", "version")
 
     def __init__(
-        self, number: int, data: Tensor, node: Node | None = None, index: int = 0, constant: bool = False
+        self,
+        number: int,
+        data: Tensor,
+        producer: weakref.ref[Node] | None = None,
+        index: int = 0,
+        constant: bool = False,
     ) -> None:
         self.number = number
         self.data = data
-        self.shape = data.shape
-        self.node = node
+        self.producer = producer
         self.index = index
         self.constant = constant
-        self.consumers: list[Node] = []
+        self.used_by: list[weakref.ref[Node]] = []
+        self.needed = False
         self.storage: Storage | None = None
         self.version = 0
+
+    @property
+    def shape(self) -> torch.Size:
+        """The shape of the content."""
+        return self.data.shape
+
+    @property
+    def node(self) -> Node | None:
+        """The node that produced the value."""
+        return self.producer() if self.producer is not None else None
+
+    @property
+    def consumers(self) -> list[Node]:
+        """The nodes that read the value, in forward order."""
+        return [node for ref in self.used_by if (node := ref()) is not None]
 
     @property
     def stale(self) -> bool:
@@ -89,7 +133,9 @@ class Node:
         index: position in the trace.
     """
 
-    __slots__ = ("args", "function", "index", "inputs", "kwargs", "mutated", "operation", "outputs", "path", "places")
+    __slots__ = (
+        "__weakref__", "args", "function", "index", "inputs", "kwargs", "mutated", "operation", "outputs", "path", "places", "ref",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -113,6 +159,7 @@ class Node:
         self.path = path
         self.mutated = mutated
         self.index = index
+        self.ref = weakref.ref(self)
 
     @property
     def output(self) -> Value:
@@ -135,9 +182,9 @@ class Node:
 
     def replace(self, place: Place, tensor: Tensor) -> None:
         """Put another tensor at a place among the arguments (a constant copied before it was overwritten)."""
-        args = list(self.args)
-        put(args, self.kwargs, place, tensor)
-        self.args = tuple(args)
+        args, kwargs = list(self.args), dict(self.kwargs)
+        put(args, kwargs, place, tensor)
+        self.args, self.kwargs = tuple(args), kwargs
 
     def describe(self) -> str:
         """The node in words, for messages."""

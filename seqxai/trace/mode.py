@@ -17,6 +17,7 @@ from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
 ALIAS = Operation("alias", "route", "alias", reads=False)
 WRITE = Operation("write_region", "route", "write", reads=False)
+NO_KEYWORDS: dict[str, Any] = {}  # shared: nodes replace their keywords, they never change them
 SUMMED = Operation("einsum", "mean")
 KEEPS_INTEGERS = frozenset({"route", "gate"})
 
@@ -27,12 +28,14 @@ class CaptureMode(TorchFunctionMode):
     def __init__(self, trace: Trace) -> None:
         super().__init__()
         self.trace = trace
+        self.nodes = trace.nodes
+        self.count = 0
         self.path = ""
         self.bound: dict[int, tuple[Tensor, Value, Storage, int]] = {}
         self.storages: dict[int, Storage] = {}
-        # A tensor known to be constant, and the list of places where its storage was read (for copies before a write).
-        self.constants: dict[int, tuple[Tensor, list[tuple[Node, Place, Tensor]]]] = {}
-        self.readers: dict[int, list[tuple[Node, Place, Tensor]]] = {}
+        # Tensors known to be constant, and for each of their storages the first node that may have read it.
+        self.constants: dict[int, Tensor] = {}
+        self.read_since: dict[int, int] = {}
         self.protected: dict[int, list[Tensor]] = {}
         self.restored: list[tuple[Tensor, Tensor]] = []
 
@@ -42,12 +45,20 @@ class CaptureMode(TorchFunctionMode):
         """Make a tensor an explained input."""
         value = self._value(tensor)
         self._bind(tensor, value)
+        assert value.storage is not None
+        value.storage.add_reader(value)  # models write into their input (x /= 255): its content is kept
         return value
 
     def _value(self, tensor: Tensor, node: Node | None = None, index: int = 0, constant: bool = False) -> Value:
-        value = Value(self.trace.count, tensor, node, index, constant)
-        self.trace.count += 1
+        value = Value(self.count, tensor, node.ref if node is not None else None, index, constant)
+        self.count += 1
         return value
+
+    def close(self) -> None:
+        """The run is over: keep what the trace needs, and no reference that would keep memory in a cycle."""
+        self.trace.count = self.count
+        for storage in self.storages.values():
+            storage.close()
 
     def _bind(self, tensor: Tensor, value: Value) -> None:
         key = tensor.untyped_storage()._cdata
@@ -83,7 +94,8 @@ class CaptureMode(TorchFunctionMode):
         key = self._storage_key(tensor)
         storage = self.storages.get(key)
         if storage is None:
-            self.constants[id(tensor)] = (tensor, self.readers.setdefault(key, []))
+            self.constants[id(tensor)] = tensor
+            self.read_since.setdefault(key, len(self.nodes))
             return None
         geometry = (tensor.size(), tensor.stride(), tensor.storage_offset())
         if geometry == storage.root_geometry():
@@ -105,17 +117,67 @@ class CaptureMode(TorchFunctionMode):
     def __torch_function__(  # type: ignore[override]
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Run one torch call and record it where it touches an explained input's content."""
+        """Run one torch call and record it where it touches an explained input's content.
+
+        This runs for every operation of a model; the common case is written out instead of split into functions.
+        """
         operation = TABLE.get(func)
         if operation is IGNORED:
             return func(*args, **kwargs) if kwargs else func(*args)
-        kwargs = kwargs or {}
         inputs: list[Value] = []
         places: list[Place] = []
-        constants: list[tuple[Place, Tensor]] = []
-        self._scan(args, kwargs, inputs, places, constants)
+        bound, known = self.bound, self.constants
+        for place, argument in enumerate(args):
+            if isinstance(argument, Tensor):
+                key = id(argument)
+                entry = bound.get(key)
+                if entry is not None and entry[2].version == entry[3]:
+                    inputs.append(entry[1])
+                    places.append(place)
+                elif key not in known:
+                    value = self.read(argument)
+                    if value is not None:
+                        inputs.append(value)
+                        places.append(place)
+            elif type(argument) is tuple:
+                self._scan_list(argument, place, inputs, places)
+            elif type(argument) is list:
+                self._scan_list(argument, place, inputs, places)
+                args = (*args[:place], list(argument), *args[place + 1 :])  # the caller may append to its list later
+        if kwargs:
+            self._scan_keywords(kwargs, inputs, places)
+        else:
+            kwargs = NO_KEYWORDS
         if operation is None or operation is NOTED:
             return self._unlisted(operation, func, args, kwargs, inputs)
+        if not inputs or not operation.simple or "out" in kwargs:
+            return self._special(operation, func, args, kwargs, inputs, places)
+        result = func(*args, **kwargs)
+        if type(result) is not Tensor or not result.dtype.is_floating_point or operation.how:
+            return self._record(operation, func, args, kwargs, inputs, places, result)
+        # The rest is _record and _output for one new floating tensor, the bulk of all calls.
+        nodes = self.nodes
+        node = Node(operation, func, args, kwargs, inputs, places, self.path, None, len(nodes))
+        nodes.append(node)
+        ref = node.ref
+        reads = operation.reads
+        for value in inputs:
+            value.used_by.append(ref)
+            if reads and not value.needed and value.storage is not None:
+                value.storage.add_reader(value)
+        self._output(node, result, 0)
+        return result
+
+    def _special(
+        self,
+        operation: Operation,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+    ) -> Any:
+        """Calls on constants, opened composites, and calls that write or may write in place."""
         if operation.lends and inputs:
             inputs, places = ([inputs[0]], [0]) if places[0] == 0 else ([], [])
         if not inputs or operation.kind == "constant":
@@ -123,41 +185,27 @@ class CaptureMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if operation.open is not None:
             return self._opened(operation, args, kwargs)
+        if operation.name == "einsum" and len(inputs) == 1 and not self._has_constant(args):
+            operation = SUMMED  # an einsum of one tensor adds and moves its elements
         target = self._target(operation, args, kwargs)
         if target is not None:
-            return self._record_write(operation, func, args, kwargs, inputs, places, constants, target)
-        result = func(*args, **kwargs)
-        return self._record(operation, func, args, kwargs, inputs, places, constants, result)
+            return self._record_write(operation, func, args, kwargs, inputs, places, target)
+        return self._record(operation, func, args, kwargs, inputs, places, func(*args, **kwargs))
 
-    def _scan(
+    def _scan_keywords(
         self,
-        args: tuple[Any, ...],
         kwargs: dict[str, Any],
         inputs: list[Value],
         places: list[Place],
-        constants: list[tuple[Place, Tensor]],
     ) -> None:
-        read = self.read
-        for place, argument in enumerate(args):
-            if isinstance(argument, Tensor):
-                value = read(argument)
-                if value is None:
-                    constants.append((place, argument))
-                else:
-                    inputs.append(value)
-                    places.append(place)
-            elif isinstance(argument, (list, tuple)):
-                self._scan_list(argument, place, inputs, places, constants)
         for key, argument in kwargs.items():
             if isinstance(argument, Tensor):
-                value = read(argument)
-                if value is None:
-                    constants.append((key, argument))
-                else:
+                value = self.read(argument)
+                if value is not None:
                     inputs.append(value)
                     places.append(key)
             elif isinstance(argument, (list, tuple)):
-                self._scan_list(argument, key, inputs, places, constants)
+                self._scan_list(argument, key, inputs, places)
 
     def _scan_list(
         self,
@@ -165,14 +213,11 @@ class CaptureMode(TorchFunctionMode):
         key: int | str,
         inputs: list[Value],
         places: list[Place],
-        constants: list[tuple[Place, Tensor]],
     ) -> None:
         for position, item in enumerate(items):
             if isinstance(item, Tensor):
                 value = self.read(item)
-                if value is None:
-                    constants.append(((key, position), item))
-                else:
+                if value is not None:
                     inputs.append(value)
                     places.append((key, position))
             elif isinstance(item, (list, tuple)):
@@ -195,18 +240,18 @@ class CaptureMode(TorchFunctionMode):
         places: list[Place],
         mutated: int | None,
     ) -> Node:
-        nodes = self.trace.nodes
-        for argument in args:
-            if type(argument) is list:  # the caller may append to its list later
-                args = tuple(list(a) if type(a) is list else a for a in args)
-                break
+        nodes = self.nodes
         node = Node(operation, func, args, kwargs, inputs, places, self.path, mutated, len(nodes))
         nodes.append(node)
-        reads = operation.reads
-        for value in inputs:
-            value.consumers.append(node)
-            if reads and value.storage is not None:
-                value.storage.readers.append(value)
+        ref = node.ref
+        if operation.reads:
+            for value in inputs:
+                value.used_by.append(ref)
+                if not value.needed and value.storage is not None:
+                    value.storage.add_reader(value)
+        else:
+            for value in inputs:
+                value.used_by.append(ref)
         return node
 
     def _record(
@@ -217,11 +262,8 @@ class CaptureMode(TorchFunctionMode):
         kwargs: dict[str, Any],
         inputs: list[Value],
         places: list[Place],
-        constants: list[tuple[Place, Tensor]],
         result: Any,
     ) -> Any:
-        if operation.kind == "linear" and len(inputs) == 1 and not constants:
-            operation = SUMMED  # an einsum of one tensor adds and moves its elements
         if isinstance(result, Tensor):
             for place in places:
                 if type(place) is int and args[place] is result:
@@ -231,32 +273,40 @@ class CaptureMode(TorchFunctionMode):
             results = result
         node = None
         for index, tensor in enumerate(results):
-            if not isinstance(tensor, Tensor) or not self._active(tensor, operation, inputs):
+            if not isinstance(tensor, Tensor):
+                continue
+            if not tensor.dtype.is_floating_point and not self._active(tensor, operation, inputs):
                 continue
             if node is None:
                 node = self._node(operation, func, args, kwargs, inputs, places, None)
-                self._remember_constants(node, constants)
             self._output(node, tensor, index)
         return result
 
     def _output(self, node: Node, tensor: Tensor, index: int) -> None:
-        value = self._value(tensor, node, index)
+        value = Value(self.count, tensor, node.ref, index)
+        self.count += 1
         node.outputs.append(value)
         key = tensor.untyped_storage()._cdata
         storage = self.storages.get(key)
         if storage is None:
             storage = self.storages[key] = Storage(value, tensor)
         value.storage = storage
-        value.version = storage.version
-        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+        value.version = version = storage.version
+        self.bound[id(tensor)] = (tensor, value, storage, version)
         if node.operation.reads:
-            storage.readers.append(value)
+            storage.add_reader(value)
 
-    def _remember_constants(self, node: Node, constants: list[tuple[Place, Tensor]]) -> None:
-        for place, tensor in constants:
-            entry = self.constants.get(id(tensor))
-            readers = entry[1] if entry is not None else self.readers.setdefault(self._storage_key(tensor), [])
-            readers.append((node, place, tensor))
+    def _has_constant(self, args: tuple[Any, ...]) -> bool:
+        items = [item for a in args for item in (a if isinstance(a, (list, tuple)) else (a,))]
+        return any(isinstance(item, Tensor) and id(item) in self.constants for item in items)
+
+    def _keep_constants(self, key: int) -> None:
+        """A constant's memory is about to be overwritten: nodes that read it get a copy."""
+        start = self.read_since.pop(key, None)
+        for node in self.nodes[start:] if start is not None else ():
+            for place, tensor in constants_of(node):
+                if tensor.layout == torch.strided and self._storage_key(tensor) == key:
+                    node.replace(place, tensor.clone())
 
     @staticmethod
     def _active(tensor: Tensor, operation: Operation, inputs: list[Value]) -> bool:
@@ -289,17 +339,13 @@ class CaptureMode(TorchFunctionMode):
     def _before_write(self, target: Tensor) -> Storage:
         """Let every earlier reader of the memory keep its copy; give a constant buffer a root first."""
         key = self._storage_key(target)
-        for node, place, tensor in self.readers.pop(key, ()):
-            node.replace(place, tensor.clone())
+        self._keep_constants(key)
         storage = self.storages.get(key)
         if storage is None:
             self._save(target)
             storage = self.storages[key] = self._constant_root(target)
             self.constants.clear()
-        for value in storage.readers:
-            if value.version == storage.version:
-                value.keep()
-        storage.readers.clear()
+        storage.release_readers()
         storage.root_geometry()
         return storage
 
@@ -318,7 +364,6 @@ class CaptureMode(TorchFunctionMode):
         kwargs: dict[str, Any],
         inputs: list[Value],
         places: list[Place],
-        constants: list[tuple[Place, Tensor]],
         target: Tensor,
     ) -> Any:
         storage = self._before_write(target)
@@ -327,7 +372,6 @@ class CaptureMode(TorchFunctionMode):
             kept = {key: value for key, value in kwargs.items() if key != "out"}
             pairs = [(v, p) for v, p in zip(inputs, places, strict=True) if p != "out"]
             inputs, places = [v for v, _ in pairs], [p for _, p in pairs]
-            constants = [(p, t) for p, t in constants if p != "out"]
         else:
             kept = kwargs
             mutated = 0
@@ -337,14 +381,14 @@ class CaptureMode(TorchFunctionMode):
                 old = self._read_by_storage(target)
                 if old is not None:
                     inputs, places = [old, *inputs], [0, *places]
-                    constants = [(p, t) for p, t in constants if p != 0]
         # The arguments are recorded before the call changes them; readers of this very call keep copies too.
         reads = operation.reads
         if operation.geometric:
             # The object changes its shape: what held it keeps a view of the old one.
-            for value in (*inputs, storage.root):
+            before = target.detach()
+            for value in (*inputs, storage.root, *(v for n in self.nodes for v in n.outputs)):
                 if value.data is target:
-                    value.data = target.detach()
+                    value.data = before
             if storage.tensor is target:
                 storage.tensor = target.detach()
         node = self._node(operation, func, args, kept, inputs, places, mutated)
@@ -352,10 +396,7 @@ class CaptureMode(TorchFunctionMode):
             for value in inputs:
                 if value.storage is storage:
                     value.keep()
-            storage.readers.clear()
-        for place, tensor in constants:
-            if place != 0 or mutated is None:
-                self._remember_constants(node, [(place, tensor)])
+            storage.readers = None
         result = func(target, *args[1:], **kwargs) if mutated == 0 and args else func(*args, **kwargs)
         if operation.geometric:
             value = self._value(target, node)
@@ -373,7 +414,7 @@ class CaptureMode(TorchFunctionMode):
         value.storage, value.version = storage, storage.version
         self.bound[id(target)] = (target, value, storage, storage.version)
         if node.operation.reads:
-            storage.readers.append(value)
+            storage.add_reader(value)
         geometry = (target.size(), target.stride(), target.storage_offset())
         if geometry == storage.root_geometry():
             storage.root = value
@@ -444,14 +485,25 @@ class CaptureMode(TorchFunctionMode):
         if not isinstance(target, Tensor) or target.layout != torch.strided:
             return
         self._save(target)
-        for node, place, tensor in self.readers.pop(self._storage_key(target), ()):
-            node.replace(place, tensor.clone())
+        self._keep_constants(self._storage_key(target))
         self.constants.clear()
 
     def _save(self, target: Tensor) -> None:
         key = self._storage_key(target)
         for original in self.protected.pop(key, ()):
             self.restored.append((original, original.detach().clone()))
+
+
+def constants_of(node: Node) -> list[tuple[Place, Tensor]]:
+    """The inactive tensors among a node's arguments, with their places."""
+    found: list[tuple[Place, Tensor]] = []
+    items: list[tuple[int | str, Any]] = [*enumerate(node.args), *node.kwargs.items()]
+    for key, argument in items:
+        if isinstance(argument, Tensor):
+            found.append((key, argument))
+        elif isinstance(argument, (list, tuple)):
+            found += [((key, i), item) for i, item in enumerate(argument) if isinstance(item, Tensor)]
+    return [(place, tensor) for place, tensor in found if place not in node.places]
 
 
 def _version(tensor: Tensor) -> int:

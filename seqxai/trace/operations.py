@@ -26,7 +26,7 @@ constant       does not depend on the content of its arguments (zeros_like, new_
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -49,6 +49,7 @@ class Operation:
         reads: whether a rule needs the data of inputs and outputs (views do not).
         open: replaces the call by an equivalent sequence of recorded calls.
         lends: the second argument only lends its shape or type (``view_as``).
+        simple: it only computes: not opened, writes nowhere, has no flag to write.
         geometric: an in-place function that changes the shape and leaves the content (``t_``).
     """
 
@@ -61,6 +62,11 @@ class Operation:
     open: Callable[..., Any] | None = None
     geometric: bool = False
     lends: bool = False
+    simple: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        special = self.open is not None or self.mutates is not None or self.inplace is not None or self.lends
+        object.__setattr__(self, "simple", not special and self.kind != "constant" and self.name != "einsum")
 
 
 IGNORED = Operation("ignored", "ignored")
