@@ -24,7 +24,7 @@ ORDER = torch.tensor([2, 0, 3, 3])
 
 
 def _assign(h: Tensor, k: Tensor) -> Tensor:
-    h[:, 1:3] = k[:, :2]
+    h[:, 1:3] = k[:, :2] * 1.0  # a copy: h may be k, and torch does not define overlapping writes
     return h
 
 
@@ -87,7 +87,7 @@ CHANGING: list[Callable[[Tensor, Tensor], Tensor]] = [
     _scale_slice,
     lambda h, k: h.masked_fill_(MASK, 0.25),
     lambda h, k: h.copy_(k) + 1.0,
-    lambda h, k: h.view(-1, 2, 2).select(1, 0).clamp_(min=-0.1).repeat(1, 2) + k,
+    lambda h, k: h.view(-1, 2, 2).select(1, 0).clamp_(min=0.0).repeat(1, 2) + k,
 ]
 CURVED: list[Callable[[Tensor, Tensor], Tensor]] = [
     lambda h, k: torch.tanh(h),
@@ -159,7 +159,7 @@ def test_a_random_piecewise_linear_program_is_never_refused_and_is_gradient_time
     assert_close(attribution.relevance, expected, 1e-9)
 
 
-@settings(max_examples=50)
+@settings(max_examples=75)
 @given(steps=st.lists(step, min_size=6, max_size=14))
 def test_a_random_program_with_writes_equals_its_own_gradient(steps: list[tuple[int, int, int]]) -> None:
     """Aliases and in-place writes at random places; where autograd itself refuses them, only the ledger is checked."""

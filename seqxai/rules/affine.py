@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 Coefficients = list[tuple[Share, Tensor]]
 Bias = Literal["include", "ignore"]
 TINY = 1e-9
+SMALL = 64  # a box of at most so many numbers is remembered by its numbers
 
 
 class AffineRule(Rule):
@@ -60,7 +61,11 @@ def distribute(node: Node, coefficients: Coefficients, flow: Flow) -> None:
     for share, s in coefficients:
         flow.give(value, _at_input(layer, share, s, value, flow))
         if flow.booking and share.kind == "signal" and share.bias and layer.bias is not None:
-            flow.book("bias", node, constant_share(layer.shaped_bias(s), share, s))
+            bias = layer.shaped_bias(s)
+            if share == PLAIN and bias is not None:
+                flow.book_product("bias", node, bias, s)
+            else:
+                flow.book("bias", node, constant_share(bias, share, s))
 
 
 def constant_share(constant: Tensor | None, share: Share, s: Tensor) -> Tensor:
@@ -111,7 +116,14 @@ def _box_product(layer: Layer, s: Tensor, low: Tensor, high: Tensor, flow: Flow)
         bottom, top = float(low), float(high)
         if bottom == top == 0:
             return torch.zeros_like(layer.x)
-        return layer.adjoint(s, weights(layer, -bottom, -top, flow)).expand(layer.x.shape)
+        return layer.adjoint(s, weights(layer, -bottom, -top, flow))
+    sides = [layer.per_channel(low), layer.per_channel(high)]
+    if sides[0] is not None and sides[1] is not None:
+        bottoms, tops = sides[0], sides[1]
+        key = ("box weight", tuple(bottoms.flatten().tolist()), tuple(tops.flatten().tolist()))
+        return layer.adjoint(
+            s, flow.cache.get(layer.weight, key, lambda w: -(bottoms * w.clamp(min=0) + tops * w.clamp(max=0)))
+        )
     shape = layer.x.shape
     found = layer.adjoint_times(s, weights(layer, 1.0, 0.0, flow), low.expand(shape))
     return found.add_(layer.adjoint_times(s, weights(layer, 0.0, 1.0, flow), high.expand(shape))).neg_()
@@ -196,9 +208,10 @@ def _box_sum(layer: Layer, low: Tensor, high: Tensor, flow: Flow) -> Tensor:
     def build(weight: Tensor) -> Tensor:
         return layer.forward(low.expand(one).contiguous(), up) + layer.forward(high.expand(one).contiguous(), down)
 
-    if low.numel() > 1 or high.numel() > 1:
+    if max(low.numel(), high.numel()) > SMALL or not layer.batched:
         return build(layer.weight)
-    return flow.cache.get(layer.weight, ("box", layer.signature(), one, float(low), float(high)), build)
+    numbers = (tuple(low.shape), tuple(low.flatten().tolist()), tuple(high.shape), tuple(high.flatten().tolist()))
+    return flow.cache.get(layer.weight, ("box", layer.signature(), one, numbers), build)
 
 
 def square_part(value: Value, flow: Flow) -> Tensor:
@@ -215,10 +228,14 @@ def _of_ones(value: Value, flow: Flow, mode: str, build: Callable[[Tensor], Tens
     def at_layer(node: Node) -> tuple[Tensor, Tensor]:
         layer = layer_of(node)
         require_one_factor(layer)
-        weight = flow.cache.get(layer.weight, "square" if mode == "square" else "ones", build)
         shape = layer.x.shape
-        ones = layer.x.new_ones((1, *shape[1:]) if layer.batched and len(shape) > 1 else shape)
-        found = layer.forward(ones, weight)
+        one = (1, *shape[1:]) if layer.batched and len(shape) > 1 else tuple(shape)
+
+        def total(weight: Tensor) -> Tensor:
+            return layer.forward(layer.x.new_ones(one), build(weight))
+
+        key = ("sum", mode, layer.signature(), one)
+        found = flow.cache.get(layer.weight, key, total) if layer.batched else total(layer.weight)
         return found, found
 
     return evaluate(value, flow, at_layer, constants=False, mode=mode)[0]

@@ -96,15 +96,18 @@ class Stabilizer:
             if flow.booking:
                 flow.book("stabilizer", node, relevance * (z == 0))
             return quotient
-        denominator = offset.add_(z) if offset.shape == z.shape and not flow.booking else offset + z
+        if self.kind != "absolute" and not flow.booking and offset.shape == z.shape == relevance.shape:
+            # One buffer for offset, denominator and quotient: fresh memory costs more than the arithmetic.
+            return torch.div(relevance, offset.add_(z), out=offset)
+        denominator = offset + z
         quotient = relevance / denominator
         if self.kind == "absolute":
             quotient = quotient.masked_fill_(denominator == 0, 0.0)
         if flow.booking:
-            share = offset * quotient
             if self.kind == "absolute":
-                share = torch.where(denominator == 0, relevance, share)
-            flow.book("stabilizer", node, share)
+                flow.book("stabilizer", node, torch.where(denominator == 0, relevance, offset * quotient))
+            else:
+                flow.book_product("stabilizer", node, offset, quotient)
         return quotient
 
 

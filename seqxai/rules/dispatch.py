@@ -16,7 +16,7 @@ from seqxai.rules.pooling import Proportional, WinnerTakesAll
 from seqxai.rules.product import contract, multiply
 from seqxai.rules.routing import route
 from seqxai.trace.graph import Node
-from seqxai.trace.mode import function_name, unsupported
+from seqxai.trace.calls import function_name, unsupported
 from seqxai.trace.operations import TABLE, Operation
 
 if TYPE_CHECKING:

@@ -157,11 +157,25 @@ class Flow:
         assert value is not None
         if amount.shape != value.shape:
             amount = amount.expand(value.shape)
-        total = self.samples.sum(value, amount)
+        self._enter(entry, node, self.samples.sum(value, amount))
+
+    def _enter(self, entry: str, node: Node | None, total: Tensor) -> None:
         self.entries[entry] = self.entries[entry] + total if entry in self.entries else total
         if node is not None:
             row = self.nodes.setdefault(node.index, {})
             row[entry] = row[entry] + total if entry in row else total
+
+    def book_product(self, entry: str, node: Node, factor: Tensor, amount: Tensor) -> None:
+        """Book ``factor * amount`` at a node's first output without making the product.
+
+        Args:
+            entry: see :meth:`book`.
+            node: where it happened.
+            factor: broadcastable to ``amount``.
+            amount: of the output's shape.
+        """
+        total = self.samples.dot(node.output, factor, amount)
+        self._enter(entry, node, total)
 
     # ---- the walk -------------------------------------------------------------------------------------------------------------
 

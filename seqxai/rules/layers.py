@@ -53,6 +53,10 @@ class Layer(ABC):
         """The bias, broadcastable to the output."""
         return self.bias
 
+    def per_channel(self, bound: Tensor) -> Tensor | None:
+        """A bound that is constant over each input channel, shaped to multiply the weight; ``None`` if it is not."""
+        return None
+
     def signature(self) -> object:
         """What besides the weight decides the function; hashable."""
         return self.node.name
@@ -84,6 +88,18 @@ class Convolution(Layer):
     def adjoint(self, s: Tensor, weight: Tensor) -> Tensor:
         """See :class:`Layer`."""
         return adjoint(s, weight, self.geometry, self.node.inputs[0].shape)
+
+    def per_channel(self, bound: Tensor) -> Tensor | None:
+        """See :class:`Layer`."""
+        geometry, n = self.geometry, self.geometry.dimensions
+        if bound.numel() == 1:
+            return bound.reshape(())
+        plain = not geometry.transposed and geometry.groups == 1
+        shape = tuple(bound.shape)
+        channels = self.weight.shape[1]
+        if plain and bound.numel() == channels and len(shape) > n and shape[-n - 1 :] == (channels,) + (1,) * n:
+            return bound.reshape(1, channels, *(1,) * n)
+        return None
 
     def signature(self) -> object:
         """See :class:`Layer`."""
@@ -120,10 +136,6 @@ class Product(Layer):
             *(put(a, i) for i, a in enumerate(args)), **{k: put(a, k) for k, a in kwargs.items()}
         )
         return result
-
-    def signature(self) -> object:
-        """See :class:`Layer`; what else is in the call may not be hashable, so nothing is shared between calls."""
-        return object()
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """See :class:`Layer`."""

@@ -12,7 +12,7 @@ from seqxai.rules.base import Share
 from seqxai.rules.merge import adjoint_of, sum_to
 from seqxai.trace.alias import region_index
 from seqxai.trace.graph import Node, Value
-from seqxai.trace.mode import unsupported
+from seqxai.trace.calls import unsupported
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow

@@ -58,6 +58,18 @@ class Samples:
             return rows
         return torch.zeros(self.count, dtype=torch.float64, device=rows.device).index_add_(0, numbers, rows)
 
+    def dot(self, value: Value, factor: Tensor, amount: Tensor) -> Tensor:
+        """Sum of ``factor * amount`` per sample, (samples,) float64; in one pass where the batch is the first dimension."""
+        table = self._table(value)
+        plain = table is not None and table[0] == 0 and table[1].numel() == self.count and amount.is_contiguous()
+        if plain and factor.shape == amount.shape:
+            return torch.linalg.vecdot(factor.reshape(self.count, -1), amount.reshape(self.count, -1)).double()
+        if plain and factor.dim() == 1 and amount.dim() == 2:
+            return (amount @ factor).double()
+        if plain and amount.dim() > 2 and factor.shape == (amount.shape[1], *(1,) * (amount.dim() - 2)):
+            return (amount.flatten(2).sum(2) @ factor.flatten()).double()
+        return self.sum(value, (factor * amount).expand(value.shape))
+
     def deviation(self, value: Value, z: Tensor) -> Tensor:
         """Population standard deviation of a sample's elements, broadcastable to ``z``."""
         table = self._table(value)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from seqxai.errors import UnsupportedOperation
 from seqxai.rules.boxes import Boxes
 from seqxai.rules.ranges import Range, Ranges
@@ -91,15 +94,39 @@ class Structure:
             )
         if a.declared != b.declared and (a.declared or b.declared):
             return Gated(0, 1) if a.declared else Gated(1, 0)
-        if a.gate != b.gate:
-            return Gated(0, 1) if a.gate else Gated(1, 0)
+        first, second = (r.gate or self._routed_gate(v) for r, v in zip((a, b), node.inputs, strict=True))
+        if first != second:
+            return Gated(0, 1) if first else Gated(1, 0)
         if self.bilinear == "half":
             return None
-        why = "both factors lie in [0, 1], so it is ambiguous which one is the gate" if a.gate else "neither factor is a gate"
+        why = "both factors lie in [0, 1], so it is ambiguous which one is the gate" if first else "neither factor is a gate"
         raise UnsupportedOperation(
             f"The product {node.describe()} (node #{node.index}) has two factors that depend on the explained input, and {why}; "
             "declare the gate with seqxai.gate(tensor) in the model, or ask for equal shares with bilinear='half'."
         )
+
+    def _routed_gate(self, value: Value) -> bool:
+        """Whether every element came from a gate, where values of different ranges were joined and taken apart again.
+
+        The range of ``cat([gate, signal])`` is that of both; the same routing of a mask tells them apart.
+        """
+        node = value.node
+        if node is None or node.operation.kind != "route" or node.operation.how not in TRANSPARENT:
+            return False
+        mask = self._gate_mask(value)
+        return bool(mask.all()) and mask.numel() > 0
+
+    def _gate_mask(self, value: Value) -> Tensor:
+        node = value.node
+        if self.ranges.of(value).gate:
+            return torch.ones(value.shape)
+        if node is None or node.operation.kind != "route" or node.operation.how not in TRANSPARENT or node.mutated is not None:
+            return torch.zeros(value.shape)
+        args, kwargs = node.arguments([self._gate_mask(v) for v in node.inputs])
+        if node.operation.how == "cat" and not self._all_active(node):
+            return torch.zeros(value.shape)
+        result = node.function(*args, **kwargs)
+        return (result if isinstance(result, Tensor) else result[value.index]).float()
 
     # ---- sums ----------------------------------------------------------------------------------------------------------------
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode, resolve_name
+from torch.overrides import TorchFunctionMode
 
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
 from seqxai.trace.alias import alias_of, write_region
+from seqxai.trace.calls import constants_of, function_name, unsupported, version_of
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
 from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
@@ -460,9 +461,9 @@ class CaptureMode(TorchFunctionMode):
             self.trace.notes.append((name, self.path))
             return func(*args, **kwargs)
         tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
-        before = [_version(t) for t in tensors]
+        before = [version_of(t) for t in tensors]
         result = func(*args, **kwargs)
-        written = before != [_version(t) for t in tensors]
+        written = before != [version_of(t) for t in tensors]
         outputs = result if isinstance(result, (list, tuple)) else (result,)
         if written or any(isinstance(t, Tensor) and t.dtype.is_floating_point for t in outputs):
             raise unsupported(name, self.path, [tuple(v.shape) for v in inputs])
@@ -492,34 +493,3 @@ class CaptureMode(TorchFunctionMode):
         key = self._storage_key(target)
         for original in self.protected.pop(key, ()):
             self.restored.append((original, original.detach().clone()))
-
-
-def constants_of(node: Node) -> list[tuple[Place, Tensor]]:
-    """The inactive tensors among a node's arguments, with their places."""
-    found: list[tuple[Place, Tensor]] = []
-    items: list[tuple[int | str, Any]] = [*enumerate(node.args), *node.kwargs.items()]
-    for key, argument in items:
-        if isinstance(argument, Tensor):
-            found.append((key, argument))
-        elif isinstance(argument, (list, tuple)):
-            found += [((key, i), item) for i, item in enumerate(argument) if isinstance(item, Tensor)]
-    return [(place, tensor) for place, tensor in found if place not in node.places]
-
-
-def _version(tensor: Tensor) -> int:
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def function_name(func: Callable[..., Any]) -> str:
-    """A torch function's name for messages."""
-    name = resolve_name(func) if callable(func) else None
-    return name or getattr(func, "__qualname__", None) or str(func)
-
-
-def unsupported(name: str, path: str, shapes: list[tuple[int, ...]]) -> UnsupportedOperation:
-    """The error for an operation that has no rule."""
-    listed = ", ".join(str(shape) for shape in shapes)
-    return UnsupportedOperation(
-        f"{name} in {module_name(path)} mixes values that depend on the explained input (shapes {listed}) and has no rule; "
-        "rewrite it with operations that have one, or register a rule with seqxai.register(function, rule)."
-    )

@@ -222,8 +222,6 @@ def test_a_final_softmax_is_peeled_with_a_warning(last: Spelling) -> None:
 BILINEAR: dict[str, Spelling] = {
     "h * k": lambda h, k: h * k,
     "square": lambda h, k: h * h,
-    "h ** 2": lambda h, k: h**2,
-    "torch.square": lambda h, k: torch.square(h),
     "h / k": lambda h, k: h / (3 + k),
     "tanh * tanh": lambda h, k: h.tanh() * k.tanh(),
     "relu * relu": lambda h, k: F.relu(h) * F.relu(k),
@@ -242,6 +240,15 @@ def test_a_product_of_two_signals_is_refused(name: str) -> None:
     group = Group((4,), [], operands=2)
     with pytest.raises(seqxai.errors.SeqxaiError):
         seqxai.LRP(Around(group, BILINEAR[name]), composite="lrp-0").attribute(inputs(group), target=0)
+
+
+@pytest.mark.parametrize("power", [lambda h: h**2, torch.square, lambda h: h.pow(2), lambda h: torch.pow(h, 2)])
+def test_a_power_is_one_value_s_function_and_passes_what_halves_would_give(power: Spelling) -> None:
+    group = Group((4,), [], operands=2)
+    x = inputs(group)
+    passed = check_explanation(Around(group, lambda h, k: power(h) + k), x, "lrp-0", target=1)
+    halved = check_explanation(Around(group, lambda h, k: h * h + k), x, "lrp-0", target=1, bilinear="half")
+    assert_close(passed, halved, 1e-13)
 
 
 @pytest.mark.parametrize("name", ["h * k", "tanh * tanh", "relu * relu", "bmm", "einsum", "matmul"])
