@@ -74,12 +74,12 @@ def video(
 ) -> None:
     """Let an agent play, explain every decision by relevance propagation, and write a video of it."""
     import rl
-    from rl.files import check_writable
     from rl.video import encoder_module
+    from seqxai.files import check_writable
 
     for path, suffix in ((out, ".mp4"), (trajectory_out, ".npz")):
         if path is not None:
-            check_writable(path, suffix)
+            check_writable(path, (suffix,))
     encoder_module()
     player = rl.load(agent or rl.shipped_agent("breakout"))
     decisions = max(1, round(seconds * DECISIONS_PER_SECOND))

@@ -19,8 +19,8 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from rl.checkpoints.agent import Agent
 from rl.environment import Environment
-from rl.files import written_whole
 from seqxai.errors import InputError
+from seqxai.files import written_whole
 
 SUFFIX = ".npz"
 FORMAT = "seqxai-trajectory"
@@ -111,7 +111,7 @@ class Trajectory:
         header = {"format": FORMAT, "format_version": FORMAT_VERSION}
         header |= {name: getattr(self, name) for name in _SCALARS}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        with written_whole(Path(path), SUFFIX) as partial, partial.open("wb") as file:
+        with written_whole(path, (SUFFIX,)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
     @classmethod

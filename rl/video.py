@@ -13,9 +13,9 @@ import numpy as np
 
 from rl.drawing import Canvas
 from rl.explaining import Explained
-from rl.files import check_writable, written_whole
 from rl.panels import Layout, colour_limit, empty_canvas, panels
 from seqxai.errors import DependencyError, InputError
+from seqxai.files import check_writable, written_whole
 
 SUFFIX = ".mp4"
 CODEC = "libx264"
@@ -75,10 +75,10 @@ def render(
     path = Path(path)
     _check_numbers(explained, fps, scale, quantile)
     av = encoder_module()
-    check_writable(path, SUFFIX)
+    check_writable(path, (SUFFIX,))
     limit = colour_limit(explained.relevance, quantile)
     layout = Layout(scale)
-    with written_whole(path, SUFFIX) as partial:
+    with written_whole(path, (SUFFIX,)) as partial:
         try:
             _encode(av, partial, layout, fps, frames(explained, layout, limit, fps), progress)
         except av.error.FFmpegError as error:

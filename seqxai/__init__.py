@@ -35,7 +35,7 @@ _WHERE = {
     "UnsupportedOperation": "seqxai.errors",
 }  # fmt: skip
 _MODULES = ("composites", "errors", "rules", "targets", "trace", "visualisation")
-__all__ = [*_WHERE, *_MODULES]  # noqa: PLE0604
+__all__ = [*_WHERE, *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from seqxai.errors import DependencyError, InputError
+from seqxai.files import written_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -124,7 +125,9 @@ class Attribution:
 
     def _again(self, what: str) -> Callable[..., Any]:
         if self._walk is None:
-            raise InputError(f"{what} needs the recorded run, which a loaded or released attribution no longer has; explain again.")
+            raise InputError(
+                f"{what} needs the recorded run, which a loaded or released attribution no longer has; explain again."
+            )
         return self._walk
 
     def release(self) -> Attribution:
@@ -175,7 +178,12 @@ class Attribution:
     # ---- drawing, tables, files --------------------------------------------------------------------------------------------------
 
     def plot(self, sample: int = 0, **options: Any) -> Figure:
-        """A figure of one sample's relevance with a signed colour scale; see :func:`seqxai.visualisation.plot` for the options."""
+        """A figure of one sample's relevance with a signed colour scale.
+
+        Args:
+            sample: which one.
+            options: see :func:`seqxai.visualisation.plot`.
+        """
         from seqxai.visualisation import plot
 
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
@@ -187,8 +195,9 @@ class Attribution:
         )  # fmt: skip
 
     def to_arrays(self) -> dict[str, Any]:
-        """Columns of equal length, one row per element of the input: sample, one index per dimension, value, relevance, explained.
+        """Columns of equal length, one row per element of the input.
 
+        They are sample, one index per dimension, value, relevance and explained.
         ``pandas.DataFrame(attribution.to_arrays())`` is a table; so is any other library's.
         """
         import numpy as np
@@ -226,6 +235,7 @@ class Attribution:
         Raises:
             InputError: if the file cannot be written; nothing is left half-written under its name.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
         tensors: dict[str, Tensor] = {"explained": self.explained}
@@ -240,17 +250,11 @@ class Attribution:
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
                     "settings": json.dumps(dict(self.settings))}  # fmt: skip
-        final = Path(path)
-        temporary = final.with_name(f".{final.name}.{os.getpid()}.part")
-        try:
-            save_file(tensors, str(temporary), metadata)
-            os.replace(temporary, final)
-        except (OSError, RuntimeError, ValueError) as error:
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"Cannot write {final}: {error}; choose a file in an existing, writable folder.") from error
-        except Exception as error:  # safetensors has an error class of its own
-            temporary.unlink(missing_ok=True)
-            raise InputError(f"Cannot write {final}: {error}; choose a file in an existing, writable folder.") from error
+        with written_whole(path) as partial:
+            try:
+                save_file(tensors, str(partial), metadata)
+            except SafetensorError as error:
+                raise InputError(f"Cannot write {str(path)!r}: {error}; choose a place that can be written.") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Attribution:
@@ -267,7 +271,7 @@ class Attribution:
         try:
             with safe_open(str(final), "pt") as file:
                 metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
         except Exception as error:
             raise InputError(f"{final} is not a readable safetensors file ({error}); save the attribution again.") from error
         if metadata.get("format") != FORMAT:

@@ -39,14 +39,17 @@ def kind(*names: str) -> Selector:
     """Select by kind of operation.
 
     Args:
-        names: "linear", "convolution", "layer" (both), "sum" (additions, means, pools, norms), "average-pool", "normalisation", "max".
+        names: "linear", "convolution", "layer" (both), "sum" (additions, means, pools, norms), "average-pool",
+            "normalisation", "max".
 
     Raises:
         CompositeError: for an unknown kind.
     """
     for name in names:
         if name not in KINDS:
-            raise CompositeError(f"Expected a kind among {', '.join(KINDS)}, got {name!r}; module paths are selected with path(...).")
+            raise CompositeError(
+                f"Expected a kind among {', '.join(KINDS)}, got {name!r}; module paths are selected with path(...)."
+            )
     wanted = frozenset(names)
     return lambda node, structure: bool(wanted & kinds_of(node))
 
@@ -88,11 +91,13 @@ def _selector(selector: Selector | str) -> Selector:
 class Composite:
     """An ordered list of ``(selector, rule)``; for each node the first selector that matches decides.
 
-    Routing and activations need no rule, gates have the product rule, and maxima default to winner-takes-all.  Layers and sums without a
+    Routing and activations need no rule, gates have the product rule, and maxima default to winner-takes-all.  Layers and
+    sums without a
     match are an error.
 
     Args:
-        pairs: selectors are names of kinds, "first", "last", or what :func:`kind`, :func:`path`, :func:`first`, :func:`last` return.
+        pairs: selectors are names of kinds, "first", "last", or what :func:`kind`, :func:`path`, :func:`first`,
+            :func:`last` return.
         name: for messages and files.
         refuse_negative: refuse to explain a negative output (deep Taylor decomposition is undefined there).
 
@@ -104,9 +109,7 @@ class Composite:
     name: str = "custom"
     refuse_negative: bool = False
 
-    def __init__(
-        self, pairs: Iterable[tuple[Selector | str, Rule]], name: str = "custom", refuse_negative: bool = False
-    ) -> None:
+    def __init__(self, pairs: Iterable[tuple[Selector | str, Rule]], name: str = "custom", refuse_negative: bool = False) -> None:
         checked = []
         for pair in pairs:
             if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not isinstance(pair[1], Rule):

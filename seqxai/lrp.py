@@ -21,8 +21,8 @@ from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
 from seqxai.targets import Seed, Several, Target
 from seqxai.trace import Trace, Value, capture
-from seqxai.trace.recording import TraceWarning
 from seqxai.trace.graph import module_name
+from seqxai.trace.recording import TraceWarning
 
 PRODUCTS = ("signal-takes-all", "half")
 
@@ -130,7 +130,10 @@ def _one_by_one(
     cache: WeightCache,
     watched: list[Value] | None,
 ) -> Walk:
-    """A ledger per sample where the batch cannot be followed: relevance is linear in its start, so start from one sample at a time."""
+    """A ledger per sample where the batch cannot be followed.
+
+    Relevance is linear in its start, so it starts from one sample at a time.
+    """
     total = seed.relevance
     relevances: list[Tensor] | None = None
     seen: dict[int, Tensor] = {}
@@ -223,9 +226,7 @@ class LRP(Attributor):
             self.cache.begin()
             watched = trace.at(at) if at is not None else None
             walks = [
-                propagate(
-                    trace, self.composite, seed, structure=structure, cache=self.cache, booking=booking, watched=watched
-                )
+                propagate(trace, self.composite, seed, structure=structure, cache=self.cache, booking=booking, watched=watched)
                 for seed in seeds
             ]
             if watched is not None:

@@ -82,7 +82,9 @@ def _element(scores: Tensor, index: int | tuple[int, ...]) -> tuple[int, ...]:
             f"The target {index!r} must name one element of an output of shape (batch, {', '.join(map(str, shape))}): "
             f"expected {len(shape)} {'index' if len(shape) == 1 else 'indices, as a tuple'}, got {len(given)}."
         )
-    return tuple(_position(int(i), n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True)))
+    return tuple(
+        _position(int(i), n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True))
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,7 @@ class Index(Target):
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
-        place = (slice(None), *_element(scores, self.index))
+        place: Any = (slice(None), *_element(scores, self.index))
         relevance = torch.zeros_like(scores)
         relevance[place] = scores[place]
         return scores[place].clone(), relevance
@@ -173,7 +175,8 @@ class Contrast(Target):
 class LogOdds(Target):
     """``log P_c / (1 - P_c)`` of a softmax, spread over the competitors by min-take-most (Montavon et al. 2019, sec. 10.3.1).
 
-    With ``z_{c,c'} = z_c - z_{c'}`` competitor c' receives ``z_{c,c'} p_{c'}``, p the softmin of the differences.  Their sum is the log-odds
+    With ``z_{c,c'} = z_c - z_{c'}`` competitor c' receives ``z_{c,c'} p_{c'}``, p the softmin of the differences.  Their
+    sum is the log-odds
     plus the entropy of p; the entropy is the ledger's entry ``target``.
 
     Args:
@@ -250,7 +253,8 @@ def ensure(target: Any) -> Target:
     """A target object from what a user may write.
 
     Args:
-        target: ``None`` (largest), an int, a tuple (element beyond the batch), a 1-D integer tensor, array or list (one per sample), a list of
+        target: ``None`` (largest), an int, a tuple (element beyond the batch), a 1-D integer tensor, array or list (one per
+            sample), a list of
             :class:`Target` objects (several), or a :class:`Target`.
 
     Raises:

@@ -11,23 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.contracts import random
-
-W = random(4, 4, seed=11)
-V = random(4, 4, seed=12)
-B = random(4, seed=13)
-READOUT = random(3, 64, seed=14)
-
-
-def readout(*values: Tensor) -> Tensor:
-    """A fixed linear map of everything given: (B, ...) each -> (B, 3)."""
-    flat = torch.cat([value.reshape(len(value), -1) for value in values], 1)
-    return flat @ READOUT[:, : flat.shape[1]].T
-
-
-def hidden(x: Tensor) -> Tensor:
-    """A linear layer with bias: (B, 4) -> (B, 4)."""
-    return F.linear(x, W, B)
+from tests.nasty_parts import B, V, W, hidden, readout
 
 
 class Nasty(NamedTuple):
@@ -124,14 +108,12 @@ def _data_alias(x: Tensor) -> Tensor:
 
 
 def _parameter(x: Tensor) -> Tensor:
-    h = nn.Parameter(hidden(x))
-    return readout(F.relu(h))
+    return readout(F.relu(nn.Parameter(hidden(x))))
 
 
 def _tensor_constructor(x: Tensor) -> Tensor:
     h = hidden(x)
-    same = h.as_subclass(torch.Tensor)
-    return readout(F.relu(same) + h)
+    return readout(F.relu(h.as_subclass(torch.Tensor)) + h)
 
 
 def _second_name(x: Tensor) -> Tensor:
@@ -240,8 +222,7 @@ def _running_buffer(x: Tensor) -> Tensor:
     weight = W.clone()
     h = F.linear(x, weight, B)
     weight.mul_(-0.5)
-    h = F.relu(h)
-    return readout(F.linear(h, weight))
+    return readout(F.linear(F.relu(h), weight))
 
 
 def _slice_plus_equal(x: Tensor) -> Tensor:
@@ -317,8 +298,7 @@ def _unbound_clean(x: Tensor) -> Tensor:
 
 def _same_object(x: Tensor) -> Tensor:
     h = hidden(x)
-    for same in (h.contiguous(), h.to(h.dtype), h.double(), F.dropout(h, training=False), nn.Identity()(h), +h):
-        h = same
+    h = nn.Identity()(F.dropout(+h.contiguous().to(h.dtype).double(), training=False))
     h = torch.broadcast_tensors(h)[0].flatten(1)
     return readout(F.relu(h))
 

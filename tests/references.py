@@ -102,10 +102,20 @@ def epsilon_rule(
     """R_j = Σ_k a_j w_jk / (z_k + e sign z_k) R_k; epsilon = 0 is LRP-0.
 
     ``kind="relative"``: e is ``epsilon`` times the population standard deviation of this sample's z_k over the layer.
+    ``kind="absolute"``: z_k + ε, whatever the sign of z_k.
     """
     z = np.array([float((activation * weight[:, k]).sum()) + bias[k] for k in range(len(bias))])
     e = epsilon * float(np.sqrt(np.mean((z - z.mean()) ** 2))) if kind == "relative" else epsilon
+    if kind == "absolute":
+        unsigned = [sign(float(value)) * e for value in z]  # + e whatever the sign of z
+        return _each(activation, weight, bias, relevance, unsigned)
     return _layer(activation, weight, bias, relevance, lambda c, b, r: _neuron(r, c, b, e))
+
+
+def _each(activation: Array, weight: Array, bias: Array, relevance: Array, stabilizers: list[float]) -> Shares:
+    """`_layer` with a stabilizer of its own for every neuron, multiplied with the sign of z by `_neuron`."""
+    rest = iter(stabilizers)
+    return _layer(activation, weight, bias, relevance, lambda c, b, r: _neuron(r, c, b, next(rest)))
 
 
 def gamma_rule(

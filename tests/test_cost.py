@@ -1,4 +1,4 @@
-"""Cost as a contract, free of timing noise: convolutions and matrix products are counted and compared with a gradient."""
+"""Cost as a contract, free of timing noise: convolutions and matrix products, counted and compared with a gradient."""
 
 from collections.abc import Callable
 from typing import Any
@@ -126,7 +126,7 @@ def test_the_ledger_in_the_same_pass_needs_no_further_product(name: str) -> None
     assert count.calls <= 2 * LAYERS
 
 
-# ---- the cache of modified weights ---------------------------------------------------------------------------------------
+# ---- the cache of modified weights ---------------------------------------------------------------------------------
 
 
 def small() -> nn.Sequential:
@@ -205,7 +205,7 @@ def test_two_layers_that_share_a_weight_and_views_of_it_are_told_apart() -> None
     assert torch.equal(explain.attribute(x, target=0).relevance, first)
 
 
-# ---- slices ---------------------------------------------------------------------------------------------------------------
+# ---- slices --------------------------------------------------------------------------------------------------------
 
 
 def _numbers_written(steps: int) -> int:

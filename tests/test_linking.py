@@ -15,7 +15,8 @@ from torch.nn import functional as F
 import seqxai
 from seqxai.errors import CaptureError, SeqxaiError, UnsupportedOperation
 from tests.contracts import Wrapped, assert_close, check_explanation, random, seeded
-from tests.nasty_models import NASTY, hidden, readout
+from tests.nasty_models import NASTY
+from tests.nasty_parts import hidden, readout
 from tests.references import gradient_times_input
 
 

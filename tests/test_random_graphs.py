@@ -1,4 +1,4 @@
-"""Random programs of registered operations: a closed ledger and a trace that replays, or a refusal; never anything else."""
+"""Random programs of registered operations: a closed ledger and a trace that replays, or a refusal; nothing else."""
 
 from collections.abc import Callable
 from typing import Any
@@ -86,7 +86,7 @@ CHANGING: list[Callable[[Tensor, Tensor], Tensor]] = [
     _into_buffer,
     _scale_slice,
     lambda h, k: h.masked_fill_(MASK, 0.25),
-    lambda h, k: h.copy_(k) + 1.0,
+    lambda h, k: h.copy_(k * 1.0) + 1.0,
     lambda h, k: h.view(-1, 2, 2).select(1, 0).clamp_(min=0.0).repeat(1, 2) + k,
 ]
 CURVED: list[Callable[[Tensor, Tensor], Tensor]] = [
@@ -107,7 +107,7 @@ step = st.tuples(st.integers(0, 10_000), st.integers(0, 10_000), st.integers(0, 
 
 
 class Program:
-    """A list of steps (operation, first operand, second operand); operands are earlier values, recent ones preferred."""
+    """Steps (operation, first operand, second operand); operands are earlier values, recent ones preferred."""
 
     def __init__(self, steps: list[tuple[int, int, int]], operations: list[Any]) -> None:
         self.steps = [(operations[o % len(operations)], a, b) for o, a, b in steps]
@@ -128,7 +128,6 @@ def check(steps: list[tuple[int, int, int]], operations: list[Any], composite: s
         attribution = seqxai.LRP(model, composite=composite, ledger=True).attribute(x, target=1)
     except SeqxaiError as refusal:
         event(f"refused: {type(refusal).__name__}")
-        assert str(refusal)
         return
     trace = seqxai.capture(model, x)
     trace.verify(model)
@@ -139,13 +138,13 @@ def check(steps: list[tuple[int, int, int]], operations: list[Any], composite: s
 
 
 @pytest.mark.parametrize("composite", ["lrp-0", "epsilon"])
-@settings(max_examples=75)
+@settings(max_examples=100)
 @given(steps=st.lists(step, min_size=8, max_size=22))
 def test_a_random_program_closes_its_ledger_or_is_refused(composite: str, steps: list[tuple[int, int, int]]) -> None:
     check(steps, OPERATIONS, composite)
 
 
-@settings(max_examples=75)
+@settings(max_examples=100)
 @given(steps=st.lists(step, min_size=8, max_size=22))
 def test_a_random_piecewise_linear_program_is_never_refused_and_is_gradient_times_input(
     steps: list[tuple[int, int, int]],
@@ -157,9 +156,11 @@ def test_a_random_piecewise_linear_program_is_never_refused_and_is_gradient_time
     assert_closed(attribution, nodes)
     expected = gradient_times_input(lambda t: program(t)[:, 1], x)
     assert_close(attribution.relevance, expected, 1e-9)
+    alone = seqxai.LRP(model, composite="lrp-0").attribute(x[1:], target=1).relevance
+    assert_close(alone, attribution.relevance[1:], 1e-9, "alone")
 
 
-@settings(max_examples=75)
+@settings(max_examples=100)
 @given(steps=st.lists(step, min_size=6, max_size=14))
 def test_a_random_program_with_writes_equals_its_own_gradient(steps: list[tuple[int, int, int]]) -> None:
     """Aliases and in-place writes at random places; where autograd itself refuses them, only the ledger is checked."""

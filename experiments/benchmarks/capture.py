@@ -47,7 +47,9 @@ def main() -> None:
     with torch.no_grad():
         best = race({"run": lambda: model(x), "capture": lambda: seqxai.capture(model, x)})
     nodes = len(seqxai.capture(model, x).nodes)
-    print(f"hand-written LSTM, 100 steps, {nodes} nodes: run {best['run'] * 1e3:.2f} ms, captured {best['capture'] * 1e3:.2f} ms,")
+    print(
+        f"hand-written LSTM, 100 steps, {nodes} nodes: run {best['run'] * 1e3:.2f} ms, captured {best['capture'] * 1e3:.2f} ms,"
+    )
     print(f"{(best['capture'] - best['run']) / nodes * 1e6:.2f} microseconds a recorded operation")
 
     previous = 0.0

@@ -19,11 +19,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from rl.checkpoints.agent import Agent, Score
-from rl.files import written_whole
 from rl.games import game_actions, resolve_game
 from rl.network import NETWORKS, NatureNetwork
 from rl.preprocessing import Preprocessing, check_supported
 from seqxai.errors import CheckpointError, InputError
+from seqxai.files import written_whole
 
 FORMAT = "seqxai-agent"
 FORMAT_VERSION = "1"
@@ -64,7 +64,7 @@ def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False
         "score": json.dumps(dataclasses.asdict(agent.score) if agent.score else None),
         "algorithm": agent.algorithm,
     }
-    with written_whole(Path(path), SUFFIX) as partial:
+    with written_whole(path, (SUFFIX,)) as partial:
         save_file(tensors, partial, metadata=metadata)
 
 

@@ -121,9 +121,7 @@ def _box_product(layer: Layer, s: Tensor, low: Tensor, high: Tensor, flow: Flow)
     if sides[0] is not None and sides[1] is not None:
         bottoms, tops = sides[0], sides[1]
         key = ("box weight", tuple(bottoms.flatten().tolist()), tuple(tops.flatten().tolist()))
-        return layer.adjoint(
-            s, flow.cache.get(layer.weight, key, lambda w: -(bottoms * w.clamp(min=0) + tops * w.clamp(max=0)))
-        )
+        return layer.adjoint(s, flow.cache.get(layer.weight, key, lambda w: -(bottoms * w.clamp(min=0) + tops * w.clamp(max=0))))
     shape = layer.x.shape
     found = layer.adjoint_times(s, weights(layer, 1.0, 0.0, flow), low.expand(shape))
     return found.add_(layer.adjoint_times(s, weights(layer, 0.0, 1.0, flow), high.expand(shape))).neg_()
@@ -281,7 +279,8 @@ class LRPZero(Epsilon):
 class Gamma(AffineRule):
     """LRP-γ (Montavon et al. 2019), for inputs of any sign.
 
-    Contributions c of one sign are favoured: ``c + γ c⁺`` where z >= 0, ``c + γ c⁻`` where z < 0, over their sum.  Under a ReLU and
+    Contributions c of one sign are favoured: ``c + γ c⁺`` where z >= 0, ``c + γ c⁻`` where z < 0, over their sum.  Under a
+    ReLU and
     for non-negative inputs this is the published ``x (w + γ w⁺)``, bias included as b + γ b⁺.
 
     Args:
@@ -354,7 +353,9 @@ class AlphaBeta(AffineRule):
         beta = torch.where(no_positive, -1.0, torch.where(no_negative, 0.0, self.beta))
         stabilizer = Stabilizer.ensure(self.epsilon)
         up = stabilizer.divide(alpha.to(z.dtype) * relevance, p, node, flow)
-        down = stabilizer.divide(-beta.to(z.dtype) * relevance, torch.where(no_negative & ~no_positive, -torch.ones_like(n), n), node, flow)
+        down = stabilizer.divide(
+            -beta.to(z.dtype) * relevance, torch.where(no_negative & ~no_positive, -torch.ones_like(n), n), node, flow
+        )
         found = [(Share("signal", 1.0, 0.0, False), up), (Share("signal", 0.0, 1.0, False), down)]
         return book_constants(node, found, self.bias, flow)
 

@@ -35,7 +35,9 @@ class Boxes:
         """
         if self._given is not None:
             if self._given[0] is not low and self._given != (low, high):
-                raise CompositeError("All z^B rules of a composite must use the same box of the explained input; got two different ones.")
+                raise CompositeError(
+                    "All z^B rules of a composite must use the same box of the explained input; got two different ones."
+                )
             return
         self._given = (low, high)
         for value in self.trace.inputs:
@@ -100,7 +102,8 @@ class Boxes:
     def _route(self, node: Node) -> Box:
         boxes = [self.of(value) for value in node.inputs]
         simple = node.operation.how in ("reshape", "permute", "slice") or node.name in ("flip", "roll", "expand")
-        if simple and boxes[0][0].numel() == 1 and boxes[0][1].numel() == 1:
+        numbers = boxes[0][0].numel() == 1 and boxes[0][1].numel() == 1
+        if (simple and numbers) or (node.operation.how == "reshape" and node.output.shape == node.inputs[0].shape):
             dtype = node.output.data.dtype
             low, high = boxes[0]
             return (low.to(dtype), high.to(dtype)) if dtype.is_floating_point else (low, high)
@@ -118,8 +121,8 @@ def scale_of(node: Node) -> Any:
         return -1.0
     others = constants(node)
     first = node.args[0]
-    second = node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
-    other = second if node.places[0] in (0, "input") else first
+    second: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("other")
+    other: Any = second if node.places[0] in (0, "input") else first
     if others and not isinstance(other, Tensor):
         other = others[0]
     if node.name == "div":

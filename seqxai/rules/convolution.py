@@ -1,6 +1,7 @@
 """Convolutions and their adjoints.
 
-torch's input gradient of a strided convolution is slow on a CPU.  As a stride-1 convolution with the kernel's phases as channels, whose
+torch's input gradient of a strided convolution is slow on a CPU.  As a stride-1 convolution with the kernel's phases as
+channels, whose
 result is permuted into place, the first layer of a Nature network takes a third of the time.
 """
 
@@ -48,9 +49,7 @@ class Geometry:
             x = F.pad(x, self.extra)
         n = self.dimensions - 1
         if self.transposed:
-            return TRANSPOSED[n](
-                x, weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation
-            )
+            return TRANSPOSED[n](x, weight, None, self.stride, self.padding, self.output_padding, self.groups, self.dilation)
         return FORWARD[n](x, weight, None, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -146,9 +145,7 @@ def _by_transposed(s: Tensor, weight: Tensor, geometry: Geometry, shape: torch.S
             size, s.shape[-n:], geometry.stride, geometry.padding, geometry.dilation, weight.shape[2:], strict=True
         )
     )
-    found = TRANSPOSED[n - 1](
-        s, weight, None, geometry.stride, geometry.padding, rest, geometry.groups, geometry.dilation
-    )
+    found = TRANSPOSED[n - 1](s, weight, None, geometry.stride, geometry.padding, rest, geometry.groups, geometry.dilation)
     for i, length in enumerate(shape[-n:]):
         if geometry.extra:
             found = found.narrow(found.dim() - n + i, geometry.extra[2 * (n - 1 - i)], length)

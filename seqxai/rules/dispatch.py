@@ -15,8 +15,8 @@ from seqxai.rules.normalisation import looked_up, normalise
 from seqxai.rules.pooling import Proportional, WinnerTakesAll
 from seqxai.rules.product import contract, multiply
 from seqxai.rules.routing import route
-from seqxai.trace.graph import Node
 from seqxai.trace.calls import function_name, unsupported
+from seqxai.trace.graph import Node
 from seqxai.trace.operations import TABLE, Operation
 
 if TYPE_CHECKING:
@@ -116,8 +116,10 @@ def register(function: Callable[..., Any], rule: CustomRule | str) -> None:
 
     Args:
         function: the function object as the model calls it.
-        rule: ``rule(node, *relevances) -> relevance(s)``: relevance of the outputs (``None`` where none arrived) to relevance of the active
-            inputs ``node.inputs``, of their shapes; contents are ``node.inputs[i].data``.  Or "pass" for an element-wise function.
+        rule: ``rule(node, *relevances) -> relevance(s)``: relevance of the outputs (``None`` where none arrived) to
+            relevance of the active
+            inputs ``node.inputs``, of their shapes; contents are ``node.inputs[i].data``.  Or "pass" for an element-wise
+            function.
 
     Raises:
         InputError: if ``function`` is not callable or the rule neither callable nor "pass".

@@ -132,9 +132,7 @@ class Product(Layer):
                 return type(item)(put(inner, (place, i)) for i, inner in enumerate(item))
             return item
 
-        result: Tensor = node.function(
-            *(put(a, i) for i, a in enumerate(args)), **{k: put(a, k) for k, a in kwargs.items()}
-        )
+        result: Tensor = node.function(*(put(a, i) for i, a in enumerate(args)), **{k: put(a, k) for k, a in kwargs.items()})
         return result
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:

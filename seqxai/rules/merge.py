@@ -78,7 +78,9 @@ def sum_rule(node: Node, flow: Flow) -> Epsilon:
     """
     rule = flow.composite.rule(node, flow.structure)
     if not isinstance(rule, Epsilon):
-        raise CompositeError(f"Sums share in proportion to their terms, by the rule Epsilon or LRPZero; got {rule} for {node.describe()}.")
+        raise CompositeError(
+            f"Sums share in proportion to their terms, by the rule Epsilon or LRPZero; got {rule} for {node.describe()}."
+        )
     return rule
 
 
@@ -187,4 +189,3 @@ def adjoint_of(node: Node, position: int, s: Tensor) -> Tensor:
         return result if isinstance(result, Tensor) else result[node.output.index]
 
     return vjp(call, tensors[position], s)
-

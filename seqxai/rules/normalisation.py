@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def normalise(node: Node, flow: Flow) -> None:
-    """``y = γ (x - mean x)/σ + β`` with σ fixed is linear in x: ``R = x (t - mean t)``, ``t = γ s / σ``, ``s = R/(y + ε sign y)``.
+    """Normalise with the deviation held fixed.
+
+    ``y = γ (x - mean x)/σ + β`` is then linear in x: ``R = x (t - mean t)``, ``t = γ s / σ``, ``s = R/(y + ε sign y)``.
 
     Without a mean and a bias (RMS norm, ``F.normalize``, local response normalisation) it is a scale: relevance passes unchanged.
     """
@@ -45,7 +47,11 @@ def fixed_deviation(node: Node) -> tuple[Callable[[Tensor], Tensor] | None, Tens
 
 
 def _layer(
-    input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     dims = tuple(range(-len(tuple(normalized_shape)), 0))
@@ -55,7 +61,11 @@ def _layer(
 
 
 def _group(
-    input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
     cudnn_enabled: bool = True,
 ) -> tuple[Callable[[Tensor], Tensor], Tensor | None]:
     batch, channels = input.shape[:2]
@@ -114,7 +124,9 @@ def _bag(
     if padding_idx is not None:
         share = share * (ids != padding_idx)
     if mode == "mean":
-        share = share / torch.zeros(relevance.shape[0], dtype=weight.dtype).index_add_(0, bags, (share != 0).to(weight.dtype))[bags]
+        share = (
+            share / torch.zeros(relevance.shape[0], dtype=weight.dtype).index_add_(0, bags, (share != 0).to(weight.dtype))[bags]
+        )
     ((_, s),) = sum_rule(node, flow).coefficients(node, relevance, flow)
     flow.give(node.inputs[0], ((vectors * s[bags]).sum(-1) * share).reshape(input.shape))
 

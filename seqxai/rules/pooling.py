@@ -95,7 +95,9 @@ class Proportional(Rule):
             return
         value = node.inputs[0]
         if not flow.structure.nonnegative(value):
-            raise CompositeError(f"The proportional rule for max pools needs non-negative activations; {node.describe()} has signed ones.")
+            raise CompositeError(
+                f"The proportional rule for max pools needs non-negative activations; {node.describe()} has signed ones."
+            )
         x = value.data
 
         def total(t: Tensor) -> Tensor:

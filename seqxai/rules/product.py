@@ -97,4 +97,3 @@ def _with(node: Node, position: int, x: Tensor) -> Tensor:
     args, kwargs = node.arguments(tensors)
     result: Tensor = node.function(*args, **kwargs)
     return result
-

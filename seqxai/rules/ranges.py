@@ -1,6 +1,7 @@
 """Ranges carried forward: which values lie in [0, 1] by construction (gates), and which are never negative.
 
-The range is a property of the model, never of the data: looking at the data would let the other samples of a batch choose the rule.
+The range is a property of the model, never of the data: looking at the data would let the other samples of a batch choose
+the rule.
 """
 
 from __future__ import annotations

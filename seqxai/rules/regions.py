@@ -41,12 +41,11 @@ def never_negative(node: Node, factor: Any, flow: Flow) -> bool:
     return bool((factor >= 0).all())
 
 
-def evaluate(
-    value: Value, flow: Flow, at_layer: Callable[[Node], Pair], *, constants: bool = True, mode: str = "signed"
-) -> Pair:
+def evaluate(value: Value, flow: Flow, at_layer: Callable[[Node], Pair], *, constants: bool = True, mode: str = "signed") -> Pair:
     """Evaluate a pair of parts through the sum that ends in ``value``.
 
-    The pair (u, v) at a layer stands for the parts of positive and negative effective weight.  A factor k >= 0 scales both, a negative
+    The pair (u, v) at a layer stands for the parts of positive and negative effective weight.  A factor k >= 0 scales both,
+    a negative
     one exchanges them: positive part of k c is k c⁺ for k >= 0 and k c⁻ for k < 0.
 
     Args:

@@ -11,8 +11,8 @@ from torch import Tensor
 from seqxai.rules.base import Share
 from seqxai.rules.merge import adjoint_of, sum_to
 from seqxai.trace.alias import region_index
-from seqxai.trace.graph import Node, Value
 from seqxai.trace.calls import unsupported
+from seqxai.trace.graph import Node, Value
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow

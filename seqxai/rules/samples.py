@@ -1,6 +1,7 @@
 """Which sample of the batch each element of a recorded tensor belongs to.
 
-Models put the batch where they like (``(T, B, F)``, ``(B*T, F)``), and the ledger and the relative stabilizer speak of single samples.  The
+Models put the batch where they like (``(T, B, F)``, ``(B*T, F)``), and the ledger and the relative stabilizer speak of
+single samples.  The
 position is followed forward from the inputs: a table of sample numbers along one dimension.
 """
 
@@ -79,7 +80,9 @@ class Samples:
         shape = [1] * z.dim()
         shape[dimension] = -1
         rows = z.movedim(dimension, 0).flatten(1) if z.dim() > 1 else z[:, None]
-        size = torch.zeros(self.count, dtype=z.dtype, device=z.device).index_add_(0, numbers, torch.full_like(rows[:, 0], rows.shape[1]))
+        size = torch.zeros(self.count, dtype=z.dtype, device=z.device).index_add_(
+            0, numbers, torch.full_like(rows[:, 0], rows.shape[1])
+        )
         mean = torch.zeros_like(size).index_add_(0, numbers, rows.sum(1)) / size
         square = torch.zeros_like(size).index_add_(0, numbers, (rows - mean[numbers, None]).square().sum(1)) / size
         return square.sqrt()[numbers].reshape(shape)
@@ -112,7 +115,7 @@ class Samples:
     def _candidates(self) -> list[dict[int, Table]]:
         """The samples lie along the first dimension of the right size, in every input the same one."""
         numbers = torch.arange(self.count)
-        choices = []
+        choices: list[dict[int, Table]] = []
         for dimension in range(max((len(v.shape) for v in self.trace.inputs), default=0)):
             fits = [v for v in self.trace.inputs if dimension < len(v.shape) and v.shape[dimension] == self.count]
             if len(fits) == len(self.trace.inputs):
@@ -157,8 +160,10 @@ class Samples:
     def _replayed(self, node: Node, tables: list[Table], target: Value, ones: bool = False) -> Table:
         """Run the operation on sample numbers, and on ones: the quotient tells where each sample went."""
         if node.operation.reads and node.operation.kind in ("max", "max-pool", "route"):
-            return self._aligned(node.inputs[0], tables[0], target) if len(target.shape) == len(node.inputs[0].shape) else (
-                self._shifted(node, tables[0], target)
+            return (
+                self._aligned(node.inputs[0], tables[0], target)
+                if len(target.shape) == len(node.inputs[0].shape)
+                else (self._shifted(node, tables[0], target))
             )
         numbers, marks = [], []
         for value, table in zip(node.inputs, tables, strict=True):
@@ -199,7 +204,15 @@ class Samples:
         if node.operation.name == "pad":
             kwargs = {k: v for k, v in kwargs.items() if k != "value"}
             args = args[:3]
-        if node.operation.how == "reshape" and node.operation.name in ("to", "float", "double", "half", "type", "type_as", "bfloat16"):
+        if node.operation.how == "reshape" and node.operation.name in (
+            "to",
+            "float",
+            "double",
+            "half",
+            "type",
+            "type_as",
+            "bfloat16",
+        ):
             return tensors[0].double()
         result = node.function(*args, **kwargs)
         return (result if isinstance(result, Tensor) else result[target.index]).double()

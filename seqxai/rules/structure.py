@@ -27,7 +27,8 @@ class Gated(NamedTuple):
 class Structure:
     """What is known about a trace before any relevance flows.
 
-    A *weighted* value is a sum of layers' outputs and constants, possibly scaled, shifted, gated or viewed: it is stabilised once, at its
+    A *weighted* value is a sum of layers' outputs and constants, possibly scaled, shifted, gated or viewed: it is
+    stabilised once, at its
     top, and the rule is that of its layers.  Other sums (``x + f(x)``) divide among their terms.
 
     Args:
@@ -72,6 +73,8 @@ class Structure:
             return False
         others = constants(node)
         if not others or others[0].shape != node.output.shape or others[0].numel() < 2:
+            return False
+        if isinstance(others[0], torch.nn.Parameter):
             return False
         return self.ranges.of(node.inputs[0]).gate
 

@@ -55,7 +55,7 @@ class Storage:
     def root_geometry(self) -> tuple[torch.Size, tuple[int, ...], int]:
         """Size, stride and offset of the tensor that stands for the whole storage; taken before it can change."""
         if self.geometry is None:
-            self.geometry = (self.tensor.size(), self.tensor.stride(), self.tensor.storage_offset())
+            self.geometry = (self.tensor.size(), self.tensor.stride(), int(self.tensor.storage_offset()))
         return self.geometry
 
 

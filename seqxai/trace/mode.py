@@ -83,8 +83,10 @@ class CaptureMode(TorchFunctionMode):
         try:
             return tensor.untyped_storage()._cdata
         except (NotImplementedError, RuntimeError) as error:
-            kind = "a tensor batched by torch.vmap" if "vmap" in str(type(tensor)) or tensor.layout == torch.strided else (
-                f"a tensor of layout {tensor.layout}"
+            kind = (
+                "a tensor batched by torch.vmap"
+                if "vmap" in str(type(tensor)) or tensor.layout == torch.strided
+                else (f"a tensor of layout {tensor.layout}")
             )
             raise UnsupportedOperation(
                 f"{kind} in {module_name(self.path)} has no memory of its own that could be followed; expected plain dense "
@@ -115,7 +117,7 @@ class CaptureMode(TorchFunctionMode):
 
     # ---- the call ----------------------------------------------------------------------------------------------------------
 
-    def __torch_function__(  # type: ignore[override]
+    def __torch_function__(
         self, func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Run one torch call and record it where it touches an explained input's content.
@@ -353,7 +355,7 @@ class CaptureMode(TorchFunctionMode):
     def _constant_root(self, target: Tensor) -> Storage:
         whole = target
         if target.numel() * target.element_size() != target.untyped_storage().nbytes() or not target.is_contiguous():
-            whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())  # type: ignore[call-overload]
+            whole = torch.empty(0, dtype=target.dtype, device=target.device).set_(target.untyped_storage())
         root = self._value(whole.clone(), constant=True)
         return Storage(root, whole)
 

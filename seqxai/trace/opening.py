@@ -1,6 +1,7 @@
 """Composite functions, replaced while recording by an equivalent sequence of recorded calls.
 
-torch runs these as one kernel, which hides sums and gates that relevance must see.  Each function here has the signature of the one
+torch runs these as one kernel, which hides sums and gates that relevance must see.  Each function here has the signature of
+the one
 it stands for and is executed with the recording mode switched on.
 """
 
@@ -103,7 +104,8 @@ def batch_norm(
     factor = torch.rsqrt(running_var + eps)
     factor = factor if weight is None else weight * factor
     offset = -running_mean * factor if bias is None else bias - running_mean * factor
-    shape = [1, -1] + [1] * (input.dim() - 2)
+    # No dimension for the batch: a factor of the input's full shape would read as a state, not as a weight.
+    shape = [-1] + [1] * (input.dim() - 2)
     # A parameter, because that is what it is in the folded layer: the ledger books it as bias.
     return input * factor.reshape(shape) + torch.nn.Parameter(offset.reshape(shape), requires_grad=False)
 
@@ -138,8 +140,8 @@ def convolution(
     dimensions = weight.dim() - 2
     if transposed:
         transpose = getattr(F, f"conv_transpose{dimensions}d")
-        return transpose(input, weight, bias, stride, padding, output_padding, groups, dilation)  # type: ignore[no-any-return]
-    return getattr(F, f"conv{dimensions}d")(input, weight, bias, stride, padding, dilation, groups)  # type: ignore[no-any-return]
+        return transpose(input, weight, bias, stride, padding, output_padding, groups, dilation)
+    return getattr(F, f"conv{dimensions}d")(input, weight, bias, stride, padding, dilation, groups)
 
 
 def instance_norm(
@@ -174,9 +176,7 @@ def _dropout(refuse: bool) -> Callable[..., Tensor]:
 
 
 def _lp_pool(average: Callable[..., Tensor], dimensions: int) -> Callable[..., Tensor]:
-    def lp_pool(
-        input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False
-    ) -> Tensor:
+    def lp_pool(input: Tensor, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
         """Power-average pooling ``(Σ x^p)^(1/p)``."""
         size = kernel_size**dimensions if isinstance(kernel_size, int) else math.prod(kernel_size)
         mean = average(input.pow(norm_type), kernel_size, stride or kernel_size, 0, ceil_mode)
@@ -244,8 +244,8 @@ _open("ger", outer)
 TABLE[torch.batch_norm] = Operation("batch_norm", "composite", open=torch_batch_norm)
 TABLE[torch.convolution] = Operation("convolution", "composite", open=convolution)
 # Their arguments come in another order than those of torch.nn.functional, and nobody calls them.
-for _function in (torch.instance_norm, torch.embedding_bag):
-    TABLE.pop(_function, None)
+for _unused in (torch.instance_norm, torch.embedding_bag):
+    TABLE.pop(_unused, None)
 _open("multi_head_attention_forward", transparent(F.multi_head_attention_forward))
 for _size in (1, 2, 3):
     _open(f"lp_pool{_size}d", _lp_pool(getattr(F, f"avg_pool{_size}d"), _size))

@@ -106,7 +106,7 @@ def getter(name: str) -> Any:
 
 
 def _routes() -> None:
-    route = {"kind": "route", "reads": False}
+    route: dict[str, Any] = {"kind": "route", "reads": False}
     register_all(
         names="view reshape flatten unflatten squeeze unsqueeze ravel view_as reshape_as clone contiguous to float double half "
         "bfloat16 type type_as detach cpu cuda atleast_1d atleast_2d atleast_3d alias positive resolve_conj resolve_neg "
@@ -114,9 +114,7 @@ def _routes() -> None:
         how="reshape",
         **route,
     )
-    register_all(
-        names="permute transpose t swapaxes swapdims movedim moveaxis adjoint numpy_T matrix_H", how="permute", **route
-    )
+    register_all(names="permute transpose t swapaxes swapdims movedim moveaxis adjoint numpy_T matrix_H", how="permute", **route)
     register(Operation("permute", how="permute", **route), extra=[getter(n) for n in ("T", "mT", "H", "mH")])
     register(Operation("reshape", how="reshape", **route), extra=[getter(n) for n in ("data", "real")])
     register_all(
@@ -177,9 +175,7 @@ def _affine() -> None:
     register_all("linear", "linear matmul mm bmm mv __matmul__ __rmatmul__ einsum tensordot dot inner vdot vecdot chain_matmul")
     register(Operation("matmul", "linear"), "__matmul__", "matmul")
     register(Operation("rmatmul", "linear"), "__rmatmul__")
-    register_all(
-        "convolution", "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
-    )
+    register_all("convolution", "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d")
     register_all("embedding", "embedding embedding_bag")
 
 
@@ -210,9 +206,7 @@ def _pools() -> None:
 def _others() -> None:
     register_all("normalisation", "layer_norm group_norm rms_norm instance_norm local_response_norm normalize")
     register_all("softmax", "softmax log_softmax softmin", reads=True)
-    register_all(
-        "recurrent", "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", reads=True
-    )
+    register_all("recurrent", "lstm gru rnn_tanh rnn_relu lstm_cell gru_cell rnn_tanh_cell rnn_relu_cell", reads=True)
     register_all(
         "constant",
         "zeros_like ones_like full_like empty_like rand_like randn_like randint_like new_zeros new_ones new_full new_empty "

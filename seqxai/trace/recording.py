@@ -32,7 +32,8 @@ def capture(
 ) -> Trace:
     """Record one run of ``model(*inputs, *args, **kwargs)``.
 
-    The model runs once, as it is, without autograd and with compiled modules executed eagerly.  Afterwards no hook is left; written
+    The model runs once, as it is, without autograd and with compiled modules executed eagerly.  Afterwards no hook is left;
+    written
     buffers, the random state and the garbage collector are as before, also when the model raises.
 
     Args:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from seqxai.errors import InputError
+from seqxai.files import written_whole
 from seqxai.visualisation.colour import ArrayLike, as_array, check_finite, check_scale, colour_table, symmetric_scale
-from seqxai.visualisation.files import replacing
 from seqxai.visualisation.heatmap import to_unit
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def save_figure(figure: "Figure", path: str | os.PathLike[str], dpi: int = 200) 
     Raises:
         InputError: another ending, or a place that cannot be written.
     """
-    with replacing(path, (".png", ".svg", ".pdf")) as part:
+    with written_whole(path, (".png", ".svg", ".pdf")) as part:
         figure.savefig(part, dpi=dpi)
 
 

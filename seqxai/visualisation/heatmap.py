@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from seqxai.errors import InputError
+from seqxai.files import written_whole
 from seqxai.visualisation.colour import (
     STEPS,
     ArrayLike,
@@ -15,7 +16,6 @@ from seqxai.visualisation.colour import (
     colourise,
     symmetric_scale,
 )
-from seqxai.visualisation.files import replacing
 
 DIMMED = 0.55  # brightness kept by an image under its heatmap, so that colour stands out
 FULL_HUE = STEPS * 2 // 3  # where a palette is most saturated; beyond it only gets darker (or lighter)
@@ -78,7 +78,7 @@ def save_heatmap(
     if zoom < 1:
         raise InputError(f"Expected a zoom of at least 1, got {zoom}; it repeats every pixel that many times.")
     picture = heatmap(relevance, image, scale, palette).repeat(zoom, axis=0).repeat(zoom, axis=1)
-    with replacing(path, (".png",)) as part:
+    with written_whole(path, (".png",)) as part:
         Image.fromarray(picture).save(part)
 
 

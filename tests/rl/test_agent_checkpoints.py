@@ -213,8 +213,8 @@ def test_wrong_tensors(saved, tensors, text):
     ("place", "text"),
     [
         ("agent.pt", "expected a name ending in .safetensors, got .pt"),
-        ("missing/agent.safetensors", "does not exist; create it first"),
-        ("folder.safetensors", "it is a folder"),
+        ("missing/agent.safetensors", "is missing; create it first"),
+        ("folder.safetensors", "it is a directory"),
     ],
 )
 def test_unwritable_places(untrained, tmp_path, place, text):

@@ -216,8 +216,8 @@ def test_text_is_cut_at_the_edges():
     [
         ("video.avi", "expected a name ending in .mp4, got .avi"),
         ("video", "expected a name ending in .mp4, got no ending"),
-        ("missing/video.mp4", "does not exist; create it first"),
-        ("folder.mp4", "it is a folder; give a file name ending in .mp4"),
+        ("missing/video.mp4", "is missing; create it first"),
+        ("folder.mp4", "it is a directory; give a file name inside it"),
     ],
 )
 def test_places_that_cannot_be_written(coloured, tmp_path, place, text):
@@ -232,7 +232,7 @@ def test_read_only_folder(coloured, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("pathlib.Path.touch", refuse)
-    with pytest.raises(InputError, match="Permission denied; choose another place"):
+    with pytest.raises(InputError, match="Permission denied; choose a place that can be written"):
         render(coloured, tmp_path / "video.mp4")
 
 

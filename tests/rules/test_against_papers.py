@@ -46,6 +46,10 @@ RULES: dict[str, Rule] = {
         lambda **o: rules.Epsilon(epsilon=rules.Stabilizer(0.25, kind="relative"), **o),
         lambda a, w, b, r, c: references.epsilon_rule(a, w, b, r, 0.25, kind="relative"),
     ),
+    "epsilon-absolute": Rule(
+        lambda **o: rules.Epsilon(epsilon=rules.Stabilizer(0.3, kind="absolute"), **o),
+        lambda a, w, b, r, c: references.epsilon_rule(a, w, b, r, 0.3, kind="absolute"),
+    ),
     "gamma": Rule(rules.Gamma, lambda a, w, b, r, c: references.gamma_rule(a, w, b, r, 0.25, STABILIZER)),
     "gamma-10": Rule(
         lambda **o: rules.Gamma(gamma=10.0, **o),

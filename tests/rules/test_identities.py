@@ -256,6 +256,40 @@ def test_a_neuron_without_negative_part_keeps_its_relevance(alpha: float) -> Non
     assert neuron_relevance([1.0, 2.0], [-3.0, -0.5], rule) == pytest.approx([0.75, 0.25], abs=1e-8)
 
 
+@pytest.mark.parametrize("spelling", ["plus zero", "minus zero"])
+@pytest.mark.parametrize(
+    ("rule", "expected", "kept"),
+    [
+        (rules.LRPZero(), [0.0, 0.0], 1.0),
+        (rules.Epsilon(epsilon=0.5), [2.0, -2.0], 1.0),
+        (rules.Epsilon(epsilon=rules.Stabilizer(0.5, "absolute")), [2.0, -2.0], 1.0),
+        (rules.Epsilon(epsilon=rules.Stabilizer(0.0, "absolute")), [0.0, 0.0], 1.0),
+    ],
+    ids=["lrp-0", "epsilon", "absolute", "absolute zero"],
+)
+def test_a_sum_of_zero(rule: object, expected: list[float], kept: float, spelling: str) -> None:
+    """z = 1 − 1 = 0 with relevance 1 from above: 0/0 = 0, sign(0) = +1; the stabilizer keeps what remains."""
+    turn = 1.0 if spelling == "plus zero" else -1.0
+    layer, readout = torch.tensor([[1.0, 1.0]], dtype=torch.float64), torch.tensor([[1.0]], dtype=torch.float64)
+
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.readout = nn.Linear(1, 1).double()
+            with torch.no_grad():
+                self.readout.weight.copy_(readout)
+                self.readout.bias.fill_(1.0)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.readout(F.linear(x, layer) if turn > 0 else -F.linear(x, -layer))
+
+    composite = Composite([(path("readout"), rules.Flat(epsilon=0.0)), ("layer", rule), ("sum", rule)])
+    x = torch.tensor([[1.0, -1.0]], dtype=torch.float64)
+    found = seqxai.LRP(Model(), composite=composite).attribute(x, target=0)
+    assert found.relevance[0].tolist() == pytest.approx(expected, abs=1e-12)
+    assert float(found.ledger.total()["stabilizer"]) == pytest.approx(kept, abs=1e-12)
+
+
 @pytest.mark.parametrize(("alpha", "beta"), [(2.0, -1.0), (0.5, 0.5), (2.0, 2.0), (1.0, 1.0), (0.5, -0.5)])
 def test_alpha_minus_beta_must_be_one(alpha: float, beta: float) -> None:
     with pytest.raises(seqxai.errors.SeqxaiError, match=r"(?i)alpha|α"):

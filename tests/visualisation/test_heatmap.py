@@ -72,7 +72,7 @@ def test_a_saved_heatmap_is_the_heatmap_with_every_pixel_repeated(tmp_path):
 def test_places_that_cannot_be_written_are_named(tmp_path):
     relevance = np.ones((2, 2))
     (tmp_path / "folder.png").mkdir()
-    with pytest.raises(InputError, match=r"ending in \.png, got '.*map\.jpg'; rename it"):
+    with pytest.raises(InputError, match=r"ending in \.png, got \.jpg; rename it"):
         save_heatmap(tmp_path / "map.jpg", relevance)
     with pytest.raises(InputError, match=r"folder\.png': it is a directory"):
         save_heatmap(tmp_path / "folder.png", relevance)

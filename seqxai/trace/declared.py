@@ -11,7 +11,8 @@ from seqxai.trace.operations import TABLE, Operation
 def gate(tensor: Tensor) -> Tensor:
     """Declare that ``tensor`` acts as a gate in the products it enters; the values are unchanged.
 
-    Gates are found by their range [0, 1].  A product of two such values is ambiguous (``sigmoid(a) * sigmoid(b)``: which one is the
+    Gates are found by their range [0, 1].  A product of two such values is ambiguous (``sigmoid(a) * sigmoid(b)``: which
+    one is the
     signal?), and a gate outside [0, 1] (``exp``) cannot be found; both are declared with this identity.
 
     Args:

@@ -1,0 +1,77 @@
+"""Writing files so that a name never points to half a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from seqxai.errors import InputError
+
+
+def check_writable(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Path:
+    """Refuse a path that cannot become the file asked for, before work is spent on its content.
+
+    Args:
+        path: the final name.
+        suffixes: the endings that are possible, with their dots; none for any.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: another ending, a directory of that name, a missing directory, or no permission.
+    """
+    final = Path(path)
+    if suffixes and final.suffix.lower() not in suffixes:
+        raise InputError(
+            f"Cannot write {str(final)!r}: expected a name ending in {' or '.join(suffixes)}, got "
+            f"{final.suffix or 'no ending'}; rename it."
+        )
+    if final.is_dir():
+        raise InputError(f"Cannot write {str(final)!r}: it is a directory; give a file name inside it.")
+    if not final.parent.is_dir():
+        raise InputError(f"Cannot write {str(final)!r}: the directory {str(final.parent)!r} is missing; create it first.")
+    probe = _sibling(final)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"Cannot write {str(final)!r}: {error.strerror}; choose a place that can be written.") from error
+    return final
+
+
+def _sibling(path: Path) -> Path:
+    """A hidden name beside the final one, so that the last step is a rename within one file system."""
+    return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+
+
+@contextmanager
+def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Iterator[Path]:
+    """Give a temporary name to write to; it becomes ``path`` when the block ends well and is removed when it does not.
+
+    Args:
+        path: the final name; an existing file is replaced.
+        suffixes: the endings that are possible, with their dots; none for any.
+
+    Yields:
+        The temporary path.
+
+    Raises:
+        InputError: the path cannot be written, or the disk failed on the way.
+    """
+    final = check_writable(path, suffixes)
+    partial = _sibling(final)
+    try:
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask asks for; some writers make private files
+        yield partial
+        partial.chmod(mode)
+        partial.replace(final)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {str(final)!r}: {error.strerror or error}; choose a place that can be written."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
