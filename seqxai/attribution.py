@@ -266,8 +266,8 @@ class Attribution:
         from safetensors import safe_open
 
         final = Path(path)
-        if not final.is_file():
-            raise InputError(f"Expected an attribution file, but {final} does not exist; attribution.save(path) writes one.")
+        if not _is_file(final):
+            raise InputError(f"Expected an attribution file, but {final} is not a file; attribution.save(path) writes one.")
         try:
             with safe_open(str(final), "pt") as file:
                 metadata = file.metadata() or {}
@@ -278,15 +278,28 @@ class Attribution:
             raise InputError(
                 f"Expected an attribution file of format {FORMAT}, but {final} says {metadata.get('format')!r}; is it a checkpoint?"
             )
+        if "explained" not in tensors or "relevance" not in {k.split("/")[0] for k in tensors}:
+            raise InputError(f"{final} lacks the tensors 'explained' and 'relevance' of an attribution; save it again.")
+        try:
+            settings = json.loads(metadata["settings"])
+        except (KeyError, ValueError) as error:
+            raise InputError(f"The metadata of {final} are damaged ({error}); save the attribution again.") from error
         ledger = None
         if metadata.get("ledger"):
             entries = {k.removeprefix("ledger/"): v for k, v in tensors.items() if k.startswith("ledger/")}
             ledger = Ledger(tensors["explained"], entries, (), int(metadata["ledger"]))
         parts = {name: _gather(name, tensors) for name in ("relevance", "output", "inputs")}
         return cls(
-            explained=tensors["explained"], target=metadata["target"], method=metadata["method"],
-            settings=json.loads(metadata["settings"]), _ledger=ledger, **parts,
+            explained=tensors["explained"], target=metadata.get("target", ""), method=metadata.get("method", ""),
+            settings=settings, _ledger=ledger, **parts,
         )  # fmt: skip
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _flat(name: str, item: Any) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from seqxai.rules import affine
 from seqxai.rules.base import Rule, Stabilizer
 from seqxai.rules.pooling import WinnerTakesAll
 from seqxai.rules.structure import Structure
-from seqxai.trace.graph import Node
+from seqxai.trace.graph import Node, Trace
 
 Selector = Callable[[Node, Structure], bool]
 KINDS = ("layer", "linear", "convolution", "sum", "average-pool", "normalisation", "max")
@@ -54,13 +54,49 @@ def kind(*names: str) -> Selector:
     return lambda node, structure: bool(wanted & kinds_of(node))
 
 
+@dataclass(frozen=True)
+class Path:
+    """Select by module path; see :func:`path`."""
+
+    patterns: tuple[str, ...]
+
+    def __call__(self, node: Node, structure: Structure) -> bool:
+        """Whether one of the patterns matches the node's module."""
+        return any(self._match(p, node.path) for p in self.patterns)
+
+    @staticmethod
+    def _match(pattern: str, where: str) -> bool:
+        return where == pattern or where.startswith(pattern + ".") or fnmatch.fnmatchcase(where, pattern)
+
+    def unmatched(self, trace: Trace) -> list[str]:
+        """The patterns that select nothing in a trace."""
+        paths = {node.path for node in trace.nodes}
+        return [p for p in self.patterns if not any(self._match(p, where) for where in paths)]
+
+
+@dataclass(frozen=True)
+class Both:
+    """Select what all of several selectors select; see :func:`both`."""
+
+    parts: tuple[Selector, ...]
+
+    def __call__(self, node: Node, structure: Structure) -> bool:
+        """Whether all of them match."""
+        return all(part(node, structure) for part in self.parts)
+
+
 def path(*patterns: str) -> Selector:
-    """Select by module path: exact, a parent, or with wildcards ("features.*", "encoder.layer?")."""
+    """Select by module path: exact, a parent, or with wildcards ("features.*", "encoder.layer?").
 
-    def matches(node: Node, structure: Structure) -> bool:
-        return any(node.path == p or node.path.startswith(p + ".") or fnmatch.fnmatchcase(node.path, p) for p in patterns)
+    A pattern that matches nothing in a model is an error when the model is explained, never silently ignored.
 
-    return matches
+    Raises:
+        CompositeError: if a pattern is not a string.
+    """
+    for pattern in patterns:
+        if not isinstance(pattern, str):
+            raise CompositeError(f"A module path is a string such as 'features.0', got {pattern!r}.")
+    return Path(tuple(patterns))
 
 
 def first() -> Selector:
@@ -75,8 +111,7 @@ def last() -> Selector:
 
 def both(*selectors: Selector | str) -> Selector:
     """Select what all of the selectors select."""
-    parts = [_selector(s) for s in selectors]
-    return lambda node, structure: all(part(node, structure) for part in parts)
+    return Both(tuple(_selector(s) for s in selectors))
 
 
 def _selector(selector: Selector | str) -> Selector:
@@ -135,6 +170,24 @@ class Composite:
             f"The composite {self.name!r} has no rule for {node.describe()} (kind {' or '.join(sorted(kinds))}); "
             f"add a pair such as ({sorted(kinds)[0]!r}, seqxai.rules.Epsilon())."
         )
+
+    def check_paths(self, trace: Trace) -> None:
+        """Refuse a module path that selects nothing.
+
+        Raises:
+            CompositeError: naming the path and the paths there are.
+        """
+        selectors = [selector for selector, _ in self.pairs]
+        for selector in selectors:
+            parts = selector.parts if isinstance(selector, Both) else (selector,)
+            for part in parts:
+                missing = part.unmatched(trace) if isinstance(part, Path) else []
+                if missing:
+                    known = sorted({node.path for node in trace.nodes if node.path})
+                    raise CompositeError(
+                        f"The composite {self.name!r} selects the module path {missing[0]!r}, where nothing ran; "
+                        f"expected one of {', '.join(known[:20]) or 'none: the model has no submodules'}."
+                    )
 
 
 def Uniform(rule: Rule, epsilon: float = 1e-6) -> Composite:
@@ -198,9 +251,13 @@ def DeepTaylor(low: float | Tensor | None = None, high: float | Tensor | None = 
     )
 
 
+def _listed(paths: str | Sequence[str]) -> Sequence[str]:
+    return [paths] if isinstance(paths, str) else paths
+
+
 def Montavon2019(
-    gamma: Sequence[str] = (),
-    epsilon: Sequence[str] = (),
+    gamma: str | Sequence[str] = (),
+    epsilon: str | Sequence[str] = (),
     low: float | Tensor | None = None,
     high: float | Tensor | None = None,
 ) -> Composite:
@@ -214,8 +271,8 @@ def Montavon2019(
     return Composite(
         [
             (first(), affine.ZBox(low, high)),
-            (both("layer", path(*gamma)), affine.Gamma(0.25)),
-            (both("layer", path(*epsilon)), affine.Epsilon(Stabilizer(0.25, "relative"))),
+            (both("layer", path(*_listed(gamma))), affine.Gamma(0.25)),
+            (both("layer", path(*_listed(epsilon))), affine.Epsilon(Stabilizer(0.25, "relative"))),
             ("layer", affine.LRPZero()),
             ("sum", affine.Epsilon(1e-6)),
         ],

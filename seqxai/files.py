@@ -29,17 +29,22 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str] = ())
             f"Cannot write {str(final)!r}: expected a name ending in {' or '.join(suffixes)}, got "
             f"{final.suffix or 'no ending'}; rename it."
         )
+    try:
+        _probe(final)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"Cannot write {str(final)!r}: {reason}; choose a place that can be written.") from error
+    return final
+
+
+def _probe(final: Path) -> None:
     if final.is_dir():
         raise InputError(f"Cannot write {str(final)!r}: it is a directory; give a file name inside it.")
     if not final.parent.is_dir():
         raise InputError(f"Cannot write {str(final)!r}: the directory {str(final.parent)!r} is missing; create it first.")
     probe = _sibling(final)
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise InputError(f"Cannot write {str(final)!r}: {error.strerror}; choose a place that can be written.") from error
-    return final
+    probe.touch()
+    probe.unlink()
 
 
 def _sibling(path: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
 from seqxai.targets import Seed, Several, Target
 from seqxai.trace import Trace, Value, capture
+from seqxai.trace.calls import constants_of
 from seqxai.trace.graph import module_name
 from seqxai.trace.recording import TraceWarning
 
@@ -213,7 +215,7 @@ class LRP(Attributor):
         """
         wanted = targets.ensure(target)
         trace = capture(self.model, inputs, args, kwargs)
-        _refuse_nan(trace)
+        _refuse_nan(trace, tuple(v.data for v in trace.outputs))
         output = peel_softmax(trace)
         structure = Structure(trace, bilinear=self.bilinear, product=self.product)
         several = isinstance(wanted, Several)
@@ -233,7 +235,9 @@ class LRP(Attributor):
                 return _seen(walks, watched, several)
             return _joined(walks, several)
 
+        self.composite.check_paths(trace)
         found = walk(self.keeps_ledger)
+        _refuse_nan(trace, found.relevance)
         single = not isinstance(inputs, (tuple, list))
         explained = torch.stack([s.explained for s in seeds]) if several else seeds[0].explained
         return Attribution(
@@ -297,13 +301,21 @@ def peel_softmax(trace: Trace) -> Value:
     return value
 
 
-def _refuse_nan(trace: Trace) -> None:
-    if all(bool(torch.isfinite(v.data).all()) for v in trace.outputs):
+def _refuse_nan(trace: Trace, tensors: tuple[Tensor, ...]) -> None:
+    """NaN and infinities show in a sum, which costs next to nothing."""
+    if all(math.isfinite(t.sum()) or bool(torch.isfinite(t).all()) for t in tensors):
         return
+    for node in trace.nodes:
+        for place, tensor in constants_of(node):
+            if node.operation.kind in ("linear", "convolution") and not bool(torch.isfinite(tensor).all()):
+                raise InputError(
+                    f"Expected finite weights, but argument {place} of {node.describe()} has NaN or infinite numbers; "
+                    "load or train the model again."
+                )
     for node in trace.nodes:
         for value in node.outputs:
             if not value.stale and value.data.dtype.is_floating_point and bool(torch.isnan(value.data).any()):
                 raise InputError(
                     f"The model's output is not finite: NaN first appears in {node.describe()}; check that module's weights and input."
                 )
-    raise CaptureError("The model's output is infinite, so its parts are undefined; check the weights and the input's scale.")
+    raise CaptureError("The output or its relevance is not finite; check the weights, the box and the input's scale.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -62,29 +62,41 @@ def _by_sample(data: Tensor, trace: Trace) -> Tensor:
     if data.dim() == 0:
         return data.reshape(1, 1)
     if data.dim() == 1:
-        batched = any(len(v.shape) > 0 and v.shape[0] == data.shape[0] for v in trace.inputs)
+        # A vector in and a vector out is one sample without a batch dimension.
+        batched = any(len(v.shape) > 1 and v.shape[0] == data.shape[0] for v in trace.inputs)
         return data.reshape(-1, 1) if batched else data.reshape(1, -1)
     return data
 
 
 def _position(index: int, size: int, what: str) -> int:
+    if size == 0:
+        raise TargetError(f"Expected an output with at least one element, but {what} has none.")
     if not -size <= index < size:
         raise TargetError(f"The target {index} is out of range: expected an index from 0 to {size - 1} ({what} has {size}).")
     return index % size
 
 
+def whole(index: Any) -> int:
+    """An index as an int.
+
+    Raises:
+        TargetError: if it is not a whole number.
+    """
+    if isinstance(index, bool) or not hasattr(index, "__index__"):
+        raise TargetError(f"Expected an output index as a whole number, got {index!r}.")
+    return int(index.__index__())
+
+
 def _element(scores: Tensor, index: int | tuple[int, ...]) -> tuple[int, ...]:
     """An index beyond the batch, checked against the scores' shape."""
     shape = tuple(scores.shape[1:])
-    given = index if isinstance(index, tuple) else (index,)
+    given = tuple(whole(i) for i in (index if isinstance(index, tuple) else (index,)))
     if len(given) != len(shape):
         raise TargetError(
             f"The target {index!r} must name one element of an output of shape (batch, {', '.join(map(str, shape))}): "
             f"expected {len(shape)} {'index' if len(shape) == 1 else 'indices, as a tuple'}, got {len(given)}."
         )
-    return tuple(
-        _position(int(i), n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True))
-    )
+    return tuple(_position(i, n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -111,6 +123,7 @@ class Largest(Target):
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
         rows = scores.flatten(1)
+        _position(0, rows.shape[1], "the output")
         return PerSample(tuple(rows.argmax(1).tolist())).combine_rows(rows, scores.shape)
 
     def __str__(self) -> str:
@@ -144,6 +157,13 @@ class PerSample(Target):
         return f"outputs {listed}{', ...' if len(self.indices) > 6 else ''} by sample"
 
 
+def _many(index: Any) -> bool:
+    """Whether indices are given one per sample."""
+    if isinstance(index, str):
+        return False
+    return isinstance(index, Sequence) or getattr(index, "ndim", 0) == 1
+
+
 @dataclass(frozen=True)
 class Contrast(Target):
     """One output minus another: why ``index`` rather than ``other``.
@@ -159,14 +179,14 @@ class Contrast(Target):
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
         parts = [
-            Index(i).combine(scores) if isinstance(i, int) else PerSample(tuple(int(n) for n in i)).combine(scores)
+            PerSample(tuple(whole(n) for n in cast(Sequence[int], i))).combine(scores) if _many(i) else Index(whole(i)).combine(scores)
             for i in (self.index, self.other)
         ]
         return parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]
 
     def __str__(self) -> str:
         def name(index: int | Sequence[int]) -> str:
-            return str(index) if isinstance(index, int) else "(by sample)"
+            return "(by sample)" if _many(index) else str(index)
 
         return f"output {name(self.index)} against {name(self.other)}"
 
@@ -189,7 +209,7 @@ class LogOdds(Target):
         """See :class:`Target`."""
         if scores.dim() != 2 or scores.shape[1] < 2:
             raise TargetError(f"Log-odds need an output of shape (batch, at least 2 classes), got {tuple(scores.shape)}.")
-        c = _position(self.index, scores.shape[1], "the output")
+        c = _position(whole(self.index), scores.shape[1], "the output")
         gaps = scores[:, c : c + 1] - scores
         gaps[:, c] = float("inf")
         share = torch.softmax(-gaps, 1)  # (B, classes), 0 at c
@@ -217,6 +237,8 @@ class Unit(Target):
 
     def value(self, trace: Trace, output: Value) -> Value:
         """See :class:`Target`."""
+        if not isinstance(self.path, str):
+            raise TargetError(f"Expected a module's path as a string, got {self.path!r}.")
         found = trace.at(self.path)
         if not found or not -len(found) <= self.call < len(found):
             raise TargetError(f"Expected a call of {self.path!r} from 0 to {len(found) - 1}, got {self.call}.")
@@ -239,6 +261,8 @@ class Several(Target):
     targets: tuple[Any, ...]
 
     def __init__(self, targets: Sequence[Any]) -> None:
+        if not isinstance(targets, (list, tuple)) or not targets:
+            raise TargetError(f"Several takes a list of at least one target, got {targets!r}.")
         object.__setattr__(self, "targets", tuple(ensure(t) for t in targets))
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
@@ -268,8 +292,8 @@ def ensure(target: Any) -> Target:
         raise TargetError(f"Expected an output index, got {target!r}.")
     if isinstance(target, int):
         return Index(target)
-    if isinstance(target, tuple) and target and all(isinstance(i, int) for i in target):
-        return Index(target)
+    if isinstance(target, tuple) and target and all(hasattr(i, "__index__") for i in target):
+        return Index(tuple(whole(i) for i in target))
     if isinstance(target, list) and any(isinstance(t, Target) for t in target):
         return Several(target)
     try:

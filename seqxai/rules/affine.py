@@ -295,8 +295,8 @@ class Gamma(AffineRule):
 
     def __post_init__(self) -> None:
         _check(self.epsilon, self.bias)
-        if not 0 <= self.gamma < float("inf"):
-            raise InputError(f"gamma must be a finite number >= 0, got {self.gamma}.")
+        if not isinstance(self.gamma, (int, float)) or not 0 <= self.gamma < float("inf"):
+            raise InputError(f"gamma must be a finite number >= 0, got {self.gamma!r}.")
 
     def coefficients(self, node: Node, relevance: Tensor, flow: Flow) -> Coefficients:
         """``s = R / (z + γ p)`` where z >= 0 and ``R / (z + γ n)`` where z < 0."""
@@ -336,7 +336,8 @@ class AlphaBeta(AffineRule):
 
     def __post_init__(self) -> None:
         _check(self.epsilon, self.bias)
-        if abs(self.alpha - self.beta - 1) > 1e-12 or self.beta < 0:
+        numbers = all(isinstance(n, (int, float)) for n in (self.alpha, self.beta))
+        if not numbers or abs(self.alpha - self.beta - 1) > 1e-12 or self.beta < 0:
             raise InputError(
                 f"alpha - beta must be 1 and beta >= 0, got alpha={self.alpha}, beta={self.beta}; slides that write "
                 "'alpha + beta = 1' mean the same with the opposite sign of beta."
@@ -403,6 +404,8 @@ class ZBox(AffineRule):
         _check(self.epsilon, "include")
         if (self.low is None) != (self.high is None):
             raise InputError("A box needs both low and high, or neither; got one of them.")
+        if self.low is not None and not all(bool(torch.isfinite(torch.as_tensor(b)).all()) for b in (self.low, self.high)):
+            raise InputError(f"A box needs finite bounds, got low={self.low}, high={self.high}.")
         if self.low is not None and bool((torch.as_tensor(self.low) > torch.as_tensor(self.high)).any()):
             raise InputError(f"A box needs low <= high, got low={self.low}, high={self.high}.")
 

@@ -68,15 +68,15 @@ class Stabilizer:
     kind: str = "signed"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.epsilon < float("inf"):
-            raise InputError(f"A stabilizer's epsilon must be a finite number >= 0, got {self.epsilon}.")
+        if not isinstance(self.epsilon, (int, float)) or not 0 <= self.epsilon < float("inf"):
+            raise InputError(f"A stabilizer's epsilon must be a finite number >= 0, got {self.epsilon!r}.")
         if self.kind not in ("signed", "relative", "absolute"):
             raise InputError(f"A stabilizer's kind must be 'signed', 'relative' or 'absolute', got {self.kind!r}.")
 
     @staticmethod
     def ensure(epsilon: float | Stabilizer) -> Stabilizer:
         """A number means the signed stabilizer of that size."""
-        return epsilon if isinstance(epsilon, Stabilizer) else Stabilizer(float(epsilon))
+        return epsilon if isinstance(epsilon, Stabilizer) else Stabilizer(epsilon)
 
     def offset(self, z: Tensor, value: Value, flow: Flow) -> Tensor | None:
         """What is added to ``z``, same shape or broadcastable; ``None`` for nothing."""

@@ -50,6 +50,13 @@ class Boxes:
         if default:
             low, high = (0.0, 255.0) if data.dtype == torch.uint8 else (0.0, 1.0)
         low, high = (torch.as_tensor(b, dtype=dtype, device=data.device) for b in (low, high))
+        try:
+            torch.broadcast_shapes(low.shape, high.shape, data.shape[1:])
+        except RuntimeError:
+            raise InputError(
+                f"A box must be numbers or tensors that broadcast to one sample of shape {tuple(data.shape[1:])}, got "
+                f"{tuple(low.shape)} and {tuple(high.shape)}."
+            ) from None
         content = data.to(dtype)
         if bool((content < low).any() | (content > high).any()):
             what = "is [0, 1] unless given" if default else f"is [{float(low.min()):g}, {float(high.max()):g}]"

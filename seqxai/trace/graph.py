@@ -259,6 +259,8 @@ class Trace:
         Raises:
             CaptureError: if the path names nothing in this trace.
         """
+        if not isinstance(path, str):
+            raise CaptureError(f"Expected a module's path or '#' and a node's index, got {path!r}.")
         if path.startswith("#") and path[1:].isdigit() and int(path[1:]) < len(self.nodes):
             return [self.nodes[int(path[1:])].output]
         if path in self.modules:

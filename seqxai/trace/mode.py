@@ -316,6 +316,8 @@ class CaptureMode(TorchFunctionMode):
         """Floating results are active; integers only as copies of active integers (token ids, raw observations)."""
         if tensor.dtype.is_floating_point:
             return True
+        if tensor.dtype.is_complex:
+            raise unsupported(f"{operation.name} with a complex result", "", [tuple(v.shape) for v in inputs])
         if operation.kind not in KEEPS_INTEGERS or tensor.dtype == torch.bool:
             return False
         if operation.how == "reshape" and inputs[0].data.dtype.is_floating_point:
@@ -467,7 +469,7 @@ class CaptureMode(TorchFunctionMode):
         result = func(*args, **kwargs)
         written = before != [version_of(t) for t in tensors]
         outputs = result if isinstance(result, (list, tuple)) else (result,)
-        if written or any(isinstance(t, Tensor) and t.dtype.is_floating_point for t in outputs):
+        if written or any(isinstance(t, Tensor) and (t.dtype.is_floating_point or t.dtype.is_complex) for t in outputs):
             raise unsupported(name, self.path, [tuple(v.shape) for v in inputs])
         return result
 

@@ -92,7 +92,11 @@ def _check_input(tensor: Any) -> None:
         )
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise InputError(f"The explained input must be a dense tensor, got layout {tensor.layout}; convert it with .to_dense().")
-    if not tensor.dtype.is_floating_point or tensor.numel() == 0:
+    if tensor.numel() == 0:
+        raise InputError(f"The explained input must hold at least one sample, got shape {tuple(tensor.shape)}.")
+    if tensor.dtype.is_complex:
+        raise InputError("The explained input must be real, got complex numbers; give real and imaginary parts as two inputs.")
+    if not tensor.dtype.is_floating_point:
         return
     # A sum is forty times faster than isfinite(...).all(), and NaN and infinities show in it.
     if not math.isfinite(tensor.detach().sum()) and (bad := int((~torch.isfinite(tensor)).sum())):
