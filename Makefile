@@ -27,7 +27,7 @@ help:
 
 demo: $(STAMP)
 	@mkdir -p out
-	@$(VENV)/bin/seqxai atari video --seconds 30 --out $(VIDEO)
+	@$(VENV)/bin/seqxai atari video --seconds 30 --seed 6 --out $(VIDEO)
 	@echo "The explanation video is $(VIDEO)"
 
 test: $(STAMP)

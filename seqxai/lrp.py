@@ -17,7 +17,7 @@ from seqxai.composites import Composite
 from seqxai.errors import CaptureError, CompositeError, InputError, TargetError
 from seqxai.rules.dispatch import step
 from seqxai.rules.flow import Flow
-from seqxai.rules.samples import Samples
+from seqxai.rules.samples import Samples, SamplesLost
 from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
 from seqxai.targets import Seed, Several, Target
@@ -65,8 +65,13 @@ def propagate(
     samples = Samples(trace, seed.value, count, booking)
     if booking and not samples.known:
         return _one_by_one(trace, composite, seed, structure, cache, watched)
-    flow = _flow(trace, composite, seed, structure, samples, cache, booking, watched)
-    ledger = _ledger(trace, flow, seed, seed.explained) if booking else None
+    try:
+        flow = _flow(trace, composite, seed, structure, samples, cache, booking, watched)
+        ledger = _ledger(trace, flow, seed, seed.explained) if booking else None
+    except SamplesLost:
+        if not booking:
+            raise
+        return _one_by_one(trace, composite, seed, structure, cache, watched)
     return Walk(_at_inputs(trace, flow), flow.seen, ledger)
 
 

@@ -1,8 +1,10 @@
-"""Every rule once more, as its paper writes it: slowly, neuron by neuron, on a plain weight matrix in float64.
+"""Every rule once more, as its paper writes it: slowly, neuron by neuron, on a plain weight matrix.
 
 Nothing here imports the library.  A layer is a matrix ``weight`` (inputs, outputs) and a bias (outputs);
 ``contribution[j] = a[j] * weight[j, k]`` is what input j sends to output k.  Each twin returns what the inputs, the
 bias and the stabilizer of every output received, so that their sum can be compared with the relevance that arrived.
+
+They compute in the precision they are given; extended precision makes the twin the exact side of a comparison.
 
 Conventions: the bias is the weight of a constant neuron; 0/0 = 0 and the relevance of such an output goes to the
 stabilizer; sign(0) = +1.  ``bias="ignore"`` is the same equation for a layer that has none.
@@ -61,7 +63,7 @@ def sign(z: float) -> float:
 
 def _neuron(relevance: float, parts: Array, bias_part: float, stabilizer: float) -> tuple[Array, float, float]:
     """One neuron hands out ``relevance`` in proportion to its parts; the denominator is their stabilised sum."""
-    total = float(parts.sum()) + bias_part
+    total = parts.sum() + bias_part
     denominator = total + stabilizer * sign(total)
     if denominator == 0.0:
         return np.zeros_like(parts), 0.0, relevance
@@ -77,11 +79,10 @@ def _layer(
     neuron: Callable[[Array, float, float], tuple[Array, float, float]],
 ) -> Shares:
     """Sum over the outputs k of what ``neuron(contributions, b_k, R_k)`` hands out."""
-    inputs = np.zeros(len(activation))
-    bias_shares, stabilizer_shares = np.zeros(len(bias)), np.zeros(len(bias))
+    inputs, bias_shares, stabilizer_shares = np.zeros_like(activation), np.zeros_like(bias), np.zeros_like(bias)
     for k in range(len(bias)):
         contribution = activation * weight[:, k]
-        share, bias_shares[k], stabilizer_shares[k] = neuron(contribution, float(bias[k]), float(relevance[k]))
+        share, bias_shares[k], stabilizer_shares[k] = neuron(contribution, bias[k], relevance[k])
         inputs += share
     return Shares(inputs, bias_shares, stabilizer_shares)
 
@@ -104,8 +105,8 @@ def epsilon_rule(
     ``kind="relative"``: e is ``epsilon`` times the population standard deviation of this sample's z_k over the layer.
     ``kind="absolute"``: z_k + ε, whatever the sign of z_k.
     """
-    z = np.array([float((activation * weight[:, k]).sum()) + bias[k] for k in range(len(bias))])
-    e = epsilon * float(np.sqrt(np.mean((z - z.mean()) ** 2))) if kind == "relative" else epsilon
+    z = np.array([(activation * weight[:, k]).sum() + bias[k] for k in range(len(bias))])
+    e = epsilon * np.sqrt(np.mean((z - z.mean()) ** 2)) if kind == "relative" else epsilon
     if kind == "absolute":
         unsigned = [sign(float(value)) * e for value in z]  # + e whatever the sign of z
         return _each(activation, weight, bias, relevance, unsigned)
@@ -125,7 +126,7 @@ def gamma_rule(
 
     def neuron(c: Array, b: float, r: float) -> tuple[Array, float, float]:
         favoured = positive if c.sum() + b >= 0 else negative
-        return _neuron(r, c + gamma * favoured(c), b + gamma * float(favoured(b)), epsilon)
+        return _neuron(r, c + gamma * favoured(c), b + gamma * favoured(b), epsilon)
 
     return _layer(activation, weight, bias, relevance, neuron)
 
@@ -150,10 +151,10 @@ def alpha_beta_rule(
     def neuron(c: Array, b: float, r: float) -> tuple[Array, float, float]:
         z_positive, z_negative = positive(c).sum() + positive(b), negative(c).sum() + negative(b)
         a, be = (1.0, 0.0) if z_negative == 0 else (0.0, -1.0) if z_positive == 0 else (alpha, beta)
-        up = _neuron(a * r, positive(c), float(positive(b)), epsilon)
+        up = _neuron(a * r, positive(c), positive(b), epsilon)
         if z_negative == 0:
             return up
-        down = _neuron(-be * r, negative(c), float(negative(b)), epsilon)
+        down = _neuron(-be * r, negative(c), negative(b), epsilon)
         if z_positive == 0:
             return down
         return up[0] + down[0], up[1] + down[1], up[2] + down[2]
@@ -164,7 +165,7 @@ def alpha_beta_rule(
 def z_plus_rule(activation: Array, weight: Array, bias: Array, relevance: Array, epsilon: float = 0.0) -> Shares:
     """R_j = Σ_k (a_j w_jk)⁺ / (Σ_j (a_j w_jk)⁺ + b_k⁺) R_k."""
     return _layer(
-        activation, weight, bias, relevance, lambda c, b, r: _neuron(r, positive(c), float(positive(b)), epsilon)
+        activation, weight, bias, relevance, lambda c, b, r: _neuron(r, positive(c), positive(b), epsilon)
     )
 
 
@@ -172,13 +173,13 @@ def z_box_rule(
     activation: Array, weight: Array, bias: Array, relevance: Array, low: Array, high: Array, epsilon: float = 0.0
 ) -> Shares:
     """R_j = Σ_k (x_j w_jk − l_j w_jk⁺ − h_j w_jk⁻) / Σ_j(same) R_k; the bias cancels and takes no part."""
-    inputs, stabilizer = np.zeros(len(activation)), np.zeros(len(bias))
+    inputs, stabilizer = np.zeros_like(activation), np.zeros_like(bias)
     for k in range(len(bias)):
         w = weight[:, k]
         part = activation * w - low * positive(w) - high * negative(w)
-        share, _, stabilizer[k] = _neuron(float(relevance[k]), part, 0.0, epsilon)
+        share, _, stabilizer[k] = _neuron(relevance[k], part, 0.0, epsilon)
         inputs += share
-    return Shares(inputs, np.zeros(len(bias)), stabilizer)
+    return Shares(inputs, np.zeros_like(bias), stabilizer)
 
 
 def w_square_rule(activation: Array, weight: Array, bias: Array, relevance: Array, epsilon: float = 0.0) -> Shares:

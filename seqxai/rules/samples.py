@@ -18,6 +18,10 @@ from seqxai.trace.graph import Node, Trace, Value
 Table = tuple[int, Tensor] | None  # (dimension, sample number of each index along it); None: one sample, or nothing known
 
 
+class SamplesLost(CaptureError):
+    """It is not known which sample an element belongs to."""
+
+
 class Samples:
     """Sample numbers of the values of a trace.
 
@@ -88,7 +92,7 @@ class Samples:
         return square.sqrt()[numbers].reshape(shape)
 
     def _lost(self, value: Value) -> Tensor:
-        raise CaptureError(
+        raise SamplesLost(
             f"Expected to know which sample each element of {value!r} belongs to, but the model mixes or rearranges the batch; "
             "explain one sample at a time."
         )
@@ -165,17 +169,26 @@ class Samples:
                 if len(target.shape) == len(node.inputs[0].shape)
                 else (self._shifted(node, tables[0], target))
             )
-        numbers, marks = [], []
+        numbers: list[Tensor] = []
+        marks: list[Tensor] = []
+        nothing: list[Tensor] = []
+        # A second active factor (softmax(...) @ v) stands aside as ones.
+        aside = torch.full((), float(ones), dtype=torch.float64)
         for value, table in zip(node.inputs, tables, strict=True):
-            shape = [1] * len(value.shape)
+            probes = [aside, aside, aside]
             if table is not None:
+                shape = [1] * len(value.shape)
                 shape[table[0]] = -1
-                numbers.append((table[1].double() + 1).reshape(shape).expand(value.shape))
-                marks.append(torch.ones((), dtype=torch.float64).expand(value.shape))
-            else:
-                numbers.append(torch.zeros((), dtype=torch.float64).expand(value.shape))
-                marks.append(numbers[-1])
-        nothing = [torch.zeros((), dtype=torch.float64).expand(v.shape) for v in node.inputs]
+                probes = [
+                    (table[1].double() + 1).reshape(shape),
+                    torch.ones((), dtype=torch.float64),
+                    torch.zeros((), dtype=torch.float64),
+                ]
+            for probe, tensors in zip(probes, (numbers, marks, nothing), strict=True):
+                whole = probe.expand(value.shape)
+                tensors.append(
+                    whole.contiguous() if node.operation.how == "reshape" else whole
+                )  # view() asks for memory in order
         try:
             # What is filled in from constants is the same in all three runs, and drops out.
             fill, total, count = (self._run(node, tensors, target, ones) for tensors in (nothing, numbers, marks))

@@ -132,9 +132,11 @@ def expected_shares(
     connected = references.connections(layer, shape)
     shares = []
     for sample in x.flatten(1).numpy():
-        relevance = (sample @ weight + offset) * readout[1].numpy()
-        used = offset if bias == "include" else np.zeros_like(offset)
-        shares.append(rule.twin(sample, weight, used, relevance, connected))
+        wide = [array.astype(np.longdouble) for array in (sample, weight, offset, connected, readout[1].numpy())]
+        a, w, b, c, v = wide
+        used = b if bias == "include" else np.zeros_like(b)
+        found = rule.twin(a, w, used, ((a[:, None] * w).sum(0) + b) * v, c)
+        shares.append(references.Shares(*(field.astype(np.float64) for field in found)))
     return shares
 
 
