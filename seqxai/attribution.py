@@ -40,6 +40,7 @@ class Ledger:
     entries: Mapping[str, Tensor]
     nodes: tuple[tuple[str, Mapping[str, Tensor]], ...] = ()
     count: int = 1
+    precision: float | None = None
 
     def total(self) -> dict[str, Tensor]:
         """All six entries, each (B,) or (targets, B), float64."""
@@ -56,7 +57,8 @@ class Ledger:
         return self.explained.double() - sum(self.total().values(), torch.zeros_like(self.explained, dtype=torch.float64))
 
     def tolerance(self, precision: float | None = None) -> Tensor:
-        """What rounding may leave: precision · Σ|entries| · √nodes, with 1e-12 in float64 and 1e-4 in float32."""
+        """What rounding may leave: precision · Σ|entries| · √nodes, with 1e-12 in float64, 1e-4 in float32, more below."""
+        precision = self.precision if precision is None else precision
         if precision is None:
             precision = 1e-12 if self.explained.dtype == torch.float64 else 1e-4
         size = sum((e.abs() for e in self.total().values()), self.explained.abs().double())
@@ -141,36 +143,39 @@ class Attribution:
 
     def __getitem__(self, index: int | slice | Tensor) -> Attribution:
         """The attribution of one sample (the batch dimension stays) or of several."""
+        if hasattr(index, "__index__") and not isinstance(index, Tensor):
+            index = int(index.__index__())
         if isinstance(index, int):
             if not -len(self) <= index < len(self):
                 raise InputError(f"Expected a sample from 0 to {len(self) - 1}, got {index}.")
             index = slice(index % len(self), index % len(self) + 1)
         several = self.explained.dim() > 1
 
-        def pick(tensor: Any) -> Any:
-            if isinstance(tensor, tuple):
-                return tuple(pick(t) for t in tensor)
-            return tensor[:, index] if several else tensor[index]
-
-        def plain(tensor: Any) -> Any:
-            if isinstance(tensor, tuple):
-                return tuple(plain(t) for t in tensor)
-            return tensor[index] if isinstance(tensor, Tensor) and tensor.dim() and len(tensor) == len(self) else tensor
-
+        rows, place, size = index, (slice(None), index) if several else index, len(self)
         ledger = self._ledger or self._cache.get("ledger")
         if ledger is not None:
-            ledger = Ledger(pick(ledger.explained), {k: pick(v) for k, v in ledger.entries.items()}, (), ledger.count)
+            ledger = Ledger(
+                ledger.explained[place], {k: v[place] for k, v in ledger.entries.items()}, (), ledger.count, ledger.precision
+            )
         return replace(
-            self, relevance=pick(self.relevance), explained=pick(self.explained), output=plain(self.output), inputs=plain(self.inputs),
-            _ledger=ledger, _walk=None, _cache={},
-        )  # fmt: skip
+            self,
+            relevance=_picked(self.relevance, place),
+            explained=self.explained[place],
+            output=_rows(self.output, rows, size),
+            inputs=_rows(self.inputs, rows, size),
+            _ledger=ledger,
+            _walk=None,
+            _cache={},
+        )
 
     def sum(self, *dims: int) -> Tensor:
         """Relevance summed over dimensions of the input, over all but the batch by default: (B,)."""
         relevance = self.relevance
-        if isinstance(relevance, tuple):
-            return torch.stack([self_part.flatten(1).sum(1) for self_part in relevance]).sum(0)
         start = self.explained.dim()
+        if isinstance(relevance, tuple):
+            if dims:
+                raise InputError("With several inputs sum() adds everything up; sum one of them with relevance[i].sum(...).")
+            return torch.stack([part.flatten(start).sum(start) for part in relevance]).sum(0)
         dims = dims or tuple(range(start, relevance.dim()))
         found: Tensor = relevance.sum(dims) if dims else relevance
         return found
@@ -293,6 +298,17 @@ class Attribution:
             explained=tensors["explained"], target=metadata.get("target", ""), method=metadata.get("method", ""),
             settings=settings, _ledger=ledger, **parts,
         )  # fmt: skip
+
+
+def _picked(item: Any, place: Any) -> Any:
+    return tuple(_picked(t, place) for t in item) if isinstance(item, tuple) else item[place]
+
+
+def _rows(item: Any, rows: Any, size: int) -> Any:
+    """The rows of what has one per sample; anything else as it is."""
+    if isinstance(item, tuple):
+        return tuple(_rows(t, rows, size) for t in item)
+    return item[rows] if isinstance(item, Tensor) and item.dim() and len(item) == size else item
 
 
 def _is_file(path: Path) -> bool:

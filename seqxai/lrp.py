@@ -113,7 +113,13 @@ def _ledger(trace: Trace, flow: Flow, seed: Seed, explained: Tensor) -> Ledger:
     entries = dict(flow.entries)
     entries["target"] = explained.double() - started
     nodes = tuple((f"#{i} {trace.nodes[i].describe()}", flow.nodes[i]) for i in sorted(flow.nodes))
-    return Ledger(explained, entries, nodes, max(len(trace.nodes), 1))
+    return Ledger(explained, entries, nodes, max(len(trace.nodes), 1), _precision(trace))
+
+
+def _precision(trace: Trace) -> float:
+    """What rounding may leave of the balance: by the coarsest type anything was computed in."""
+    eps = max(torch.finfo(v.data.dtype).eps for n in trace.nodes for v in n.outputs if v.data.dtype.is_floating_point)
+    return 1e-12 if eps < 1e-15 else 1e-4 if eps < 1e-6 else 20 * eps
 
 
 def _book_constants(flow: Flow) -> None:
@@ -159,7 +165,7 @@ def _one_by_one(
     names = {name for ledger in ledgers for name in ledger.entries}
     zero = torch.zeros(1, dtype=torch.float64)
     entries = {name: torch.cat([ledger.entries.get(name, zero) for ledger in ledgers]) for name in names}
-    return Walk(tuple(relevances or ()), seen, Ledger(seed.explained, entries, (), ledgers[0].count))
+    return Walk(tuple(relevances or ()), seen, Ledger(seed.explained, entries, (), ledgers[0].count, ledgers[0].precision))
 
 
 class LRP(Attributor):
@@ -218,7 +224,12 @@ class LRP(Attributor):
         Raises:
             SeqxaiError: every failure, with what was expected, what came, and what to do.
         """
-        wanted = targets.ensure(target)
+        with torch.inference_mode(False):
+            return self._attribute(inputs, targets.ensure(target), args, kwargs)
+
+    def _attribute(
+        self, inputs: Tensor | tuple[Tensor, ...], wanted: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+    ) -> Attribution:
         trace = capture(self.model, inputs, args, kwargs)
         _refuse_nan(trace, tuple(v.data for v in trace.outputs))
         output = peel_softmax(trace)
@@ -229,7 +240,18 @@ class LRP(Attributor):
         if several and len({s.explained.shape for s in seeds}) > 1:
             raise TargetError("Several targets must explain the same number of samples.")
 
+        versions = _versions(trace)
+
         def walk(booking: bool = False, at: str | None = None) -> Any:
+            with torch.inference_mode(False):
+                return again(booking, at)
+
+        def again(booking: bool, at: str | None) -> Any:
+            if _versions(trace) != versions:
+                raise InputError(
+                    "The model's weights changed since this was explained, so its run cannot be walked again; ask for the ledger and for "
+                    "at(...) before the next update, or explain again."
+                )
             self.cache.begin()
             watched = trace.at(at) if at is not None else None
             walks = [
@@ -268,6 +290,15 @@ class LRP(Attributor):
         return seed
 
 
+def _versions(trace: Trace) -> list[int]:
+    """Version counters of the parameters a trace used: an optimiser's step changes them."""
+    found = []
+    for node in trace.nodes:
+        if node.operation.kind in ("linear", "convolution", "embedding"):
+            found += [t._version for _, t in constants_of(node) if isinstance(t, torch.nn.Parameter) and not t.is_inference()]
+    return found
+
+
 def _joined(walks: list[Walk], several: bool) -> Walk:
     if not several:
         return walks[0]
@@ -278,13 +309,15 @@ def _joined(walks: list[Walk], several: bool) -> Walk:
     names = {name for ledger in ledgers for name in ledger.entries}
     entries = {n: torch.stack([ledger.total()[n] for ledger in ledgers]) for n in names}
     explained = torch.stack([ledger.explained for ledger in ledgers])
-    return Walk(relevance, {}, Ledger(explained, entries, (), ledgers[0].count))
+    return Walk(relevance, {}, Ledger(explained, entries, (), ledgers[0].count, ledgers[0].precision))
 
 
 def _seen(walks: list[Walk], watched: list[Value], several: bool) -> Any:
     found = []
     for value in watched:
-        each = [w.seen.get(value.number, torch.zeros(value.shape)) for w in walks]
+        dtype = value.data.dtype if value.data.dtype.is_floating_point else torch.get_default_dtype()
+        nothing = torch.zeros(value.shape, dtype=dtype, device=value.data.device)
+        each = [w.seen.get(value.number, nothing) for w in walks]
         found.append(torch.stack(each) if several else each[0])
     return found[0] if len(found) == 1 else tuple(found)
 

@@ -148,7 +148,7 @@ class PerSample(Target):
 
     def combine_rows(self, rows: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
         """Pick one element of each row."""
-        chosen = torch.tensor(self.indices, device=rows.device).reshape(-1, 1) % rows.shape[1]
+        chosen = torch.tensor(self.indices, dtype=torch.long, device=rows.device).reshape(-1, 1) % rows.shape[1]
         picked = rows.gather(1, chosen)
         return picked[:, 0], torch.zeros_like(rows).scatter_(1, chosen, picked).reshape(shape)
 
@@ -179,7 +179,9 @@ class Contrast(Target):
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
         parts = [
-            PerSample(tuple(whole(n) for n in cast(Sequence[int], i))).combine(scores) if _many(i) else Index(whole(i)).combine(scores)
+            PerSample(tuple(whole(n) for n in cast(Sequence[int], i))).combine(scores)
+            if _many(i)
+            else Index(whole(i)).combine(scores)
             for i in (self.index, self.other)
         ]
         return parts[0][0] - parts[1][0], parts[0][1] - parts[1][1]

@@ -85,8 +85,9 @@ class Stabilizer:
         if self.kind == "absolute":
             return z.new_tensor(self.epsilon)
         if self.kind == "relative":
-            return torch.copysign(flow.samples.deviation(value, z) * self.epsilon, z)
-        return torch.copysign(z.new_tensor(self.epsilon), z)
+            return torch.copysign(flow.samples.deviation(value, z) * self.epsilon, z + 0.0)
+        # z + 0.0 turns -0.0, whose sign bit copysign would follow, into 0.0: sign(0) = +1.
+        return torch.copysign(z.new_tensor(self.epsilon), z + 0.0)
 
     def divide(self, relevance: Tensor, z: Tensor, node: Node, flow: Flow) -> Tensor:
         """``relevance / (z + offset)``; what the offset and zero denominators swallow is booked as ``stabilizer``."""
@@ -96,15 +97,15 @@ class Stabilizer:
             if flow.booking:
                 flow.book("stabilizer", node, relevance * (z == 0))
             return quotient
-        if self.kind != "absolute" and not flow.booking and offset.shape == z.shape == relevance.shape:
+        if self.kind == "signed" and not flow.booking and offset.shape == z.shape == relevance.shape:
             # One buffer for offset, denominator and quotient: fresh memory costs more than the arithmetic.
             return torch.div(relevance, offset.add_(z), out=offset)
         denominator = offset + z
         quotient = relevance / denominator
-        if self.kind == "absolute":
+        if self.kind != "signed":  # the deviation of a layer can be 0, too
             quotient = quotient.masked_fill_(denominator == 0, 0.0)
         if flow.booking:
-            if self.kind == "absolute":
+            if self.kind != "signed":
                 flow.book("stabilizer", node, torch.where(denominator == 0, relevance, offset * quotient))
             else:
                 flow.book_product("stabilizer", node, offset, quotient)

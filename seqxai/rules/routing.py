@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 def route(node: Node, flow: Flow) -> None:
     """Move relevance and coefficients from a routing operation's outputs to its inputs."""
+    if node.operation.how == "slice" and len(node.outputs) > 1 and node.mutated is None and node.places[0] in (0, "input"):
+        _slices(node, flow)
+        return
     handler = _reshape if node.operation.kind == "gate" else HANDLERS.get(node.operation.how, _general)
     for value in node.outputs:
         if flow.arrived(value):
@@ -61,6 +64,21 @@ def _slice(node: Node, output: Value, share: Share | None, tensor: Tensor, flow:
     _general(node, output, share, tensor, flow)
 
 
+def _slices(node: Node, flow: Flow) -> None:
+    """``unbind``, ``chunk``, ``split``: the parts of the input are made once for all outputs."""
+    source = node.inputs[0]
+    parts: dict[Share | None, Any] = {}
+    for value in node.outputs:
+        if not flow.arrived(value):
+            continue
+        for share, tensor in flow.take(value).items():
+            if share not in parts:
+                args, kwargs = node.arguments([flow.place(source, share)])
+                parts[share] = node.function(*args, **kwargs)
+            part = parts[share][value.index]
+            part += tensor
+
+
 def _is_view(node: Node) -> bool:
     """Whether a slice shares its input's memory (plain indices) rather than copying (index tensors)."""
     if node.name != "__getitem__":
@@ -98,6 +116,21 @@ def _cat(node: Node, output: Value, share: Share | None, tensor: Tensor, flow: F
             whole = torch.zeros_like(tensor)
             whole.narrow(dim, start - item.shape[dim], item.shape[dim]).copy_(part)
             flow.book("constant", node, whole, output)
+
+
+def _stack(node: Node, output: Value, share: Share | None, tensor: Tensor, flow: Flow) -> None:
+    items = node.args[0] if node.args else node.kwargs["tensors"]
+    dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+    active = dict(zip((p[1] for p in node.places if isinstance(p, tuple)), node.inputs, strict=True))
+    for position, part in enumerate(tensor.unbind(dim)):
+        if position in active:
+            flow.give(active[position], part, share, shared=True)
+    if flow.booking and share is None and len(active) < len(items):
+        inactive = tensor.clone()
+        for position, part in enumerate(inactive.unbind(dim)):
+            if position in active:
+                part.zero_()
+        flow.book("constant", node, inactive, output)
 
 
 def _setitem(node: Node, output: Value, share: Share | None, tensor: Tensor, flow: Flow) -> None:
@@ -256,6 +289,7 @@ def constant_places(node: Node, output: Value) -> Tensor:
 
 
 HANDLERS = {
+    "stack": _stack,
     "reshape": _reshape, "permute": _permute, "slice": _slice, "cat": _cat, "setitem": _setitem, "copy": _copy, "alias": _alias,
     "write": _write, "selection": _selection,
 }  # fmt: skip

@@ -39,7 +39,7 @@ class Samples:
         self.mixed = mixed
         self.explained = value
         self.tables: dict[int, Table] = {}
-        self.known = count == 1
+        self.known = count <= 1
         self.followed = self.known
         if needed:
             self._ensure()
@@ -53,20 +53,22 @@ class Samples:
 
     def sum(self, value: Value, amount: Tensor) -> Tensor:
         """Sum per sample, (samples,) float64."""
+        if self.count == 0:
+            return torch.zeros(0, dtype=torch.float64)
         table = self._table(value)
         if table is None:
             return amount.sum(dtype=torch.float64).reshape(1).expand(self.count) if self.count == 1 else self._lost(value)
         dimension, numbers = table
         others = [d for d in range(amount.dim()) if d != dimension]
         rows = amount.sum(others, dtype=torch.float64) if others else amount.double()
-        if numbers.numel() == self.count:
+        if self._in_order(numbers):
             return rows
         return torch.zeros(self.count, dtype=torch.float64, device=rows.device).index_add_(0, numbers, rows)
 
     def dot(self, value: Value, factor: Tensor, amount: Tensor) -> Tensor:
         """Sum of ``factor * amount`` per sample, (samples,) float64; in one pass where the batch is the first dimension."""
-        table = self._table(value)
-        plain = table is not None and table[0] == 0 and table[1].numel() == self.count and amount.is_contiguous()
+        table = self._table(value) if self.count else None
+        plain = table is not None and table[0] == 0 and self._in_order(table[1]) and amount.is_contiguous()
         if plain and factor.shape == amount.shape:
             return torch.linalg.vecdot(factor.reshape(self.count, -1), amount.reshape(self.count, -1)).double()
         if plain and factor.dim() == 1 and amount.dim() == 2:
@@ -90,6 +92,9 @@ class Samples:
         mean = torch.zeros_like(size).index_add_(0, numbers, rows.sum(1)) / size
         square = torch.zeros_like(size).index_add_(0, numbers, (rows - mean[numbers, None]).square().sum(1)) / size
         return square.sqrt()[numbers].reshape(shape)
+
+    def _in_order(self, numbers: Tensor) -> bool:
+        return numbers.numel() == self.count and bool((numbers == torch.arange(self.count, device=numbers.device)).all())
 
     def _lost(self, value: Value) -> Tensor:
         raise SamplesLost(

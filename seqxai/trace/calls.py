@@ -5,11 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.overrides import resolve_name
 
 from seqxai.errors import UnsupportedOperation
-from seqxai.trace.graph import Node, Place, module_name
+from seqxai.trace.graph import Node, Place, Value, module_name
+from seqxai.trace.operations import Operation
+
+INTEGER = Operation("integer arithmetic", "activation", reads=False)
+# Positions and numbers of elements: constants, whatever they were computed from.
+COUNTS = {
+    getattr(space, name)
+    for name in "argmax argmin argsort bincount nonzero count_nonzero unique searchsorted bucketize sum".split()
+    for space in (torch, Tensor)
+    if hasattr(space, name)
+}
+KEEPS_INTEGERS = frozenset({"route", "gate", "activation", "max", "max-pool"})
 
 
 def constants_of(node: Node) -> list[tuple[Place, Tensor]]:
@@ -42,3 +54,30 @@ def unsupported(name: str, path: str, shapes: list[tuple[int, ...]]) -> Unsuppor
         f"{name} in {module_name(path)} mixes values that depend on the explained input (shapes {listed}) and has no rule; "
         "rewrite it with operations that have one, or register a rule with seqxai.register(function, rule)."
     )
+
+
+def of_integers(operation: Operation, result: Any) -> Operation:
+    """Token ids shifted or clamped are still token ids: what arrives at them belongs to them, element by element."""
+    integer = isinstance(result, Tensor) and not result.dtype.is_floating_point and result.dtype != torch.bool
+    return INTEGER if integer else operation
+
+
+def is_active(tensor: Tensor, operation: Operation, inputs: list[Value]) -> bool:
+    """Whether a result depends on the content of the explained input.
+
+    Floating results do; integers only as copies of active integers (token ids, raw observations).
+
+    Raises:
+        UnsupportedOperation: if the result is complex, or computed from active integers by something that has no rule.
+    """
+    if tensor.dtype.is_floating_point:
+        return True
+    if tensor.dtype.is_complex:
+        raise unsupported(f"{operation.name} with a complex result", "", [tuple(v.shape) for v in inputs])
+    if tensor.dtype == torch.bool or all(v.data.dtype.is_floating_point for v in inputs):
+        return False
+    if operation.kind not in KEEPS_INTEGERS:
+        raise unsupported(f"{operation.name} on integers", "", [tuple(v.shape) for v in inputs])
+    if operation.how == "reshape" and inputs[0].data.dtype.is_floating_point:
+        return False
+    return operation.how != "selection" and any(not value.data.dtype.is_floating_point for value in inputs)

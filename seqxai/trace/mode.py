@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
 from seqxai.trace.alias import alias_of, write_region
-from seqxai.trace.calls import constants_of, function_name, unsupported, version_of
+from seqxai.trace.calls import COUNTS, constants_of, function_name, is_active, of_integers, unsupported, version_of
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
 from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
@@ -20,7 +20,6 @@ ALIAS = Operation("alias", "route", "alias", reads=False)
 WRITE = Operation("write_region", "route", "write", reads=False)
 NO_KEYWORDS: dict[str, Any] = {}  # shared: nodes replace their keywords, they never change them
 SUMMED = Operation("einsum", "mean")
-KEEPS_INTEGERS = frozenset({"route", "gate"})
 
 
 class CaptureMode(TorchFunctionMode):
@@ -188,6 +187,10 @@ class CaptureMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if operation.open is not None:
             return self._opened(operation, args, kwargs)
+        if operation.name == "div" and kwargs.get("rounding_mode") is not None:
+            raise unsupported(
+                f"torch.div with rounding_mode={kwargs['rounding_mode']!r}", self.path, [tuple(v.shape) for v in inputs]
+            )
         if operation.name == "einsum" and len(inputs) == 1 and not self._has_constant(args):
             operation = SUMMED  # an einsum of one tensor adds and moves its elements
         target = self._target(operation, args, kwargs)
@@ -267,6 +270,8 @@ class CaptureMode(TorchFunctionMode):
         places: list[Place],
         result: Any,
     ) -> Any:
+        if operation.kind in ("add", "mul", "activation") and not inputs[0].data.dtype.is_floating_point and len(inputs) == 1:
+            operation = of_integers(operation, result)
         if isinstance(result, Tensor):
             for place in places:
                 if type(place) is int and args[place] is result:
@@ -278,7 +283,7 @@ class CaptureMode(TorchFunctionMode):
         for index, tensor in enumerate(results):
             if not isinstance(tensor, Tensor):
                 continue
-            if not tensor.dtype.is_floating_point and not self._active(tensor, operation, inputs):
+            if not tensor.dtype.is_floating_point and not is_active(tensor, operation, inputs):
                 continue
             if node is None:
                 node = self._node(operation, func, args, kwargs, inputs, places, None)
@@ -310,19 +315,6 @@ class CaptureMode(TorchFunctionMode):
             for place, tensor in constants_of(node):
                 if tensor.layout == torch.strided and self._storage_key(tensor) == key:
                     node.replace(place, tensor.clone())
-
-    @staticmethod
-    def _active(tensor: Tensor, operation: Operation, inputs: list[Value]) -> bool:
-        """Floating results are active; integers only as copies of active integers (token ids, raw observations)."""
-        if tensor.dtype.is_floating_point:
-            return True
-        if tensor.dtype.is_complex:
-            raise unsupported(f"{operation.name} with a complex result", "", [tuple(v.shape) for v in inputs])
-        if operation.kind not in KEEPS_INTEGERS or tensor.dtype == torch.bool:
-            return False
-        if operation.how == "reshape" and inputs[0].data.dtype.is_floating_point:
-            return False
-        return not operation.how == "selection" and any(not value.data.dtype.is_floating_point for value in inputs)
 
     # ---- writing in place ----------------------------------------------------------------------------------------------------
 
@@ -471,6 +463,9 @@ class CaptureMode(TorchFunctionMode):
         outputs = result if isinstance(result, (list, tuple)) else (result,)
         if written or any(isinstance(t, Tensor) and (t.dtype.is_floating_point or t.dtype.is_complex) for t in outputs):
             raise unsupported(name, self.path, [tuple(v.shape) for v in inputs])
+        integers = any(isinstance(t, Tensor) and t.dtype not in (torch.bool, torch.uint8) for t in outputs)
+        if integers and func not in COUNTS and any(not v.data.dtype.is_floating_point for v in inputs):
+            raise unsupported(f"{name} on integers", self.path, [tuple(v.shape) for v in inputs])
         return result
 
     def _protect(

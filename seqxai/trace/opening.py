@@ -170,7 +170,8 @@ def _dropout(refuse: bool) -> Callable[..., Tensor]:
                 "Dropout in training mode can be explained for plain dropout on a CPU only, where its mask is known; "
                 "call model.eval() before explaining."
             )
-        return input * F.dropout(torch.ones_like(input), p, True)
+        # A parameter, so that a gate times a mask is scaled and not taken for a constant signal.
+        return input * torch.nn.Parameter(F.dropout(torch.ones_like(input), p, True), requires_grad=False)
 
     return dropout
 

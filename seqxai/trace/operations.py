@@ -66,7 +66,7 @@ class Operation:
 
     def __post_init__(self) -> None:
         special = self.open is not None or self.mutates is not None or self.inplace is not None or self.lends
-        object.__setattr__(self, "simple", not special and self.kind != "constant" and self.name != "einsum")
+        object.__setattr__(self, "simple", not special and self.kind != "constant" and self.name not in ("einsum", "div"))
 
 
 IGNORED = Operation("ignored", "ignored")
@@ -109,7 +109,8 @@ def _routes() -> None:
     route: dict[str, Any] = {"kind": "route", "reads": False}
     register_all(
         names="view reshape flatten unflatten squeeze unsqueeze ravel view_as reshape_as clone contiguous to float double half "
-        "bfloat16 type type_as detach cpu cuda atleast_1d atleast_2d atleast_3d alias positive resolve_conj resolve_neg "
+        "bfloat16 int long short byte "
+        "type type_as detach cpu cuda atleast_1d atleast_2d atleast_3d alias positive resolve_conj resolve_neg "
         "asarray as_tensor requires_grad_ __copy__ __deepcopy__ pin_memory",
         how="reshape",
         **route,
@@ -124,8 +125,9 @@ def _routes() -> None:
         **route,
     )
     register_all(names="cat concat concatenate", how="cat", **route)
+    register_all(names="stack", how="stack", **route)
     register_all(
-        names="stack hstack vstack dstack column_stack row_stack expand expand_as broadcast_to broadcast_tensors repeat tile "
+        names="hstack vstack dstack column_stack row_stack expand expand_as broadcast_to broadcast_tensors repeat tile "
         "repeat_interleave flip fliplr flipud roll rot90 gather take take_along_dim index_select where masked_fill "
         "masked_select masked_scatter scatter index_fill index_copy select_scatter slice_scatter diagonal_scatter "
         "pixel_shuffle pixel_unshuffle channel_shuffle native_channel_shuffle unfold tril triu diag diag_embed diagflat "

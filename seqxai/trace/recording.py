@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules import module as module_hooks
 
 from seqxai.errors import CaptureError, InputError, UnsupportedOperation
-from seqxai.trace.graph import Trace, module_name
+from seqxai.trace.calls import constants_of
+from seqxai.trace.graph import Node, Trace, module_name
 from seqxai.trace.mode import CaptureMode
 
 COMPILED = "_orig_mod."
@@ -48,6 +49,16 @@ def capture(
         UnsupportedOperation: if the run contains an operation nobody can attribute through.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper around the module
+    with torch.inference_mode(False):  # tensors made under it could not be differentiated on the way back
+        return _capture(model, inputs, args, kwargs)
+
+
+def _capture(
+    model: Any,
+    inputs: Tensor | tuple[Tensor, ...] | list[Tensor],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] | None,
+) -> Trace:
     tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     for tensor in tensors:
         _check_input(tensor)
@@ -57,6 +68,7 @@ def capture(
     trace.input_tensors = [tensor.detach().clone() for tensor in tensors]
     trace.call = (model, args, dict(kwargs or {}))
     trace.random_state = torch.get_rng_state()
+    buffers = [(m, dict(m._buffers)) for m in _eager_modules(model)]
     _protect(mode, model, (*args, *(kwargs or {}).values()))
     for tensor in trace.input_tensors:
         trace.inputs.append(mode.add_input(tensor))
@@ -71,7 +83,14 @@ def capture(
         with torch.no_grad():
             for tensor, saved in mode.restored:
                 tensor.copy_(saved)
+        for module, registered in buffers:  # self.state = new_state
+            module._buffers.update(registered)
     return trace
+
+
+def _eager_modules(model: Any) -> list[nn.Module]:
+    modules = model.modules() if isinstance(model, nn.Module) else ()
+    return [m for m in modules if not isinstance(m, torch.jit.ScriptModule)]
 
 
 @contextlib.contextmanager
@@ -92,8 +111,6 @@ def _check_input(tensor: Any) -> None:
         )
     if tensor.layout != torch.strided or tensor.is_quantized:
         raise InputError(f"The explained input must be a dense tensor, got layout {tensor.layout}; convert it with .to_dense().")
-    if tensor.numel() == 0:
-        raise InputError(f"The explained input must hold at least one sample, got shape {tuple(tensor.shape)}.")
     if tensor.dtype.is_complex:
         raise InputError("The explained input must be real, got complex numbers; give real and imaginary parts as two inputs.")
     if not tensor.dtype.is_floating_point:
@@ -188,6 +205,7 @@ def _finish(trace: Trace, mode: CaptureMode) -> None:
         if value is not None:
             trace.outputs.append(value)
     trace.bound = mode.bound
+    _leave_inference(trace)
     _refuse_mixed_precision(trace)
     noted = ", ".join(f"{name} in {module_name(path)}" for name, path in dict.fromkeys(trace.notes))
     if not trace.outputs:
@@ -203,6 +221,21 @@ def _finish(trace: Trace, mode: CaptureMode) -> None:
             TraceWarning,
             stacklevel=4,
         )
+
+
+def _leave_inference(trace: Trace) -> None:
+    """A forward decorated with ``torch.inference_mode`` makes tensors autograd refuses; copies of them are ordinary."""
+    for node in trace.nodes:
+        for value in node.outputs:
+            if value.data.is_inference() and not value.stale:
+                value.data, value.storage = value.data.clone(), None
+        for place, tensor in constants_of(node) if any(v.data.is_inference() for v in node.inputs) or _inferred(node) else ():
+            if tensor.is_inference():
+                node.replace(place, tensor.clone())
+
+
+def _inferred(node: Node) -> bool:
+    return any(isinstance(a, Tensor) and a.is_inference() for a in node.args)
 
 
 def _refuse_mixed_precision(trace: Trace) -> None:

@@ -162,6 +162,4 @@ def check_scale(scale: float) -> None:
         InputError: naming the scale.
     """
     if not (np.isfinite(scale) and scale > 0):
-        raise InputError(
-            f"Expected a positive, finite colour scale, got {scale}; symmetric_scale(relevance) computes one."
-        )
+        raise InputError(f"Expected a positive, finite colour scale, got {scale}; symmetric_scale(relevance) computes one.")

@@ -105,9 +105,7 @@ def to_grey(image: np.ndarray) -> Float64[np.ndarray, "height width"]:
     if values.ndim == 2:
         return values
     if values.ndim != 3:
-        raise InputError(
-            f"Expected an image of shape (H, W), (C, H, W) or (H, W, 3), got {image.shape}; pick one image."
-        )
+        raise InputError(f"Expected an image of shape (H, W), (C, H, W) or (H, W, 3), got {image.shape}; pick one image.")
     channels_last = values.shape[-1] == 3 and values.shape[0] not in (1, 3)
     return values.mean(axis=-1 if channels_last else 0)
 
