@@ -46,7 +46,7 @@ def test_a_batch_permuted_and_put_back_keeps_its_ledger() -> None:
 
     attribution = seqxai.LRP(model).attribute(random(4, 6), 1)
     assert attribution.ledger.closed()
-    assert_close(attribution.ledger.total()["input"], attribution.sum(), 1e-12)
+    assert torch.allclose(attribution.ledger.total()["input"], attribution.sum(), rtol=1e-12)
 
 
 @pytest.mark.parametrize("composite", ["epsilon", "lrp-0"])
