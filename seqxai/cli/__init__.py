@@ -5,7 +5,7 @@ A group's module is imported when one of its commands runs, never for ``seqxai -
 
 Conventions for every command, here and in a registered group: results go to stdout, progress and notes to stderr;
 ``--json`` prints one JSON object on stdout instead of text; ``--quiet`` silences progress and notes.  Exit code 0: it
-worked; 1: a ``SeqxaiError``, printed as one line ``error: ...``; 2: the command line itself is wrong; 130: Ctrl-C.
+worked; 1: a ``SeqxaiError``, printed as one line ``error: ...``; 2: the command line itself is wrong; 130: Ctrl-C; 143: SIGTERM.
 A registered ``typer.Typer`` says ``rich_markup_mode=None``, as the program does, so that all help looks alike.
 """
 
@@ -15,8 +15,8 @@ from typing import Annotated
 
 import typer
 
-from seqxai.cli.group import ProgramGroup, interrupted
-from seqxai.cli.output import JsonFlag, QuietFlag, emit
+from seqxai.cli.group import ProgramGroup, heed_termination, interrupted
+from seqxai.cli.output import JsonFlag, QuietFlag, emit, unprintable
 
 __all__ = ["JsonFlag", "QuietFlag", "app", "emit", "main", "version"]
 
@@ -68,7 +68,23 @@ def _doctor(as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
 
 def main() -> None:
     """Run the program on ``sys.argv`` and exit with its code: the console script ``seqxai``."""
+    heed_termination()
     try:
         app(prog_name="seqxai")
-    except KeyboardInterrupt:  # before the first command took over
-        sys.exit(interrupted())
+    except KeyboardInterrupt as cause:  # before the first command took over
+        sys.exit(interrupted(cause))
+    except OSError as error:  # --help and --version print before a command takes over
+        if not _stdout_fails():
+            raise
+        typer.echo(f"error: {unprintable(error)}", err=True)
+        sys.exit(1)
+
+
+def _stdout_fails() -> bool:
+    """Whether stdout takes nothing more: the writer that failed has dropped its text, so another end of line tells."""
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False

@@ -1,6 +1,10 @@
 """The program's command group: commands of other packages loaded when used, and every error ended cleanly."""
 
 import importlib.metadata
+import signal
+import threading
+import traceback
+from types import FrameType
 from typing import Any, NoReturn
 
 import typer
@@ -28,10 +32,39 @@ EXTRAS = {
 }
 
 
-def interrupted() -> int:
-    """Say that Ctrl-C ended the program, and return the exit code for it, 130."""
-    typer.echo("interrupted", err=True)
-    return 130
+# Package that seqxai cannot do without -> the name under which it is installed.
+REQUIRED = {
+    "torch": "torch",
+    "numpy": "numpy",
+    "safetensors": "safetensors",
+    "jaxtyping": "jaxtyping",
+    "matplotlib": "matplotlib",
+    "PIL": "Pillow",
+    "rich": "rich",
+}
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: everything that tidies up after Ctrl-C tidies up after this, too."""
+
+
+def heed_termination() -> None:
+    """Let SIGTERM unwind the program like Ctrl-C, so that no temporary file stays; a second one ends it at once."""
+    ours = threading.current_thread() is threading.main_thread()  # no other thread may set a handler
+    if ours and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_DFL)
+    raise Terminated
+
+
+def interrupted(cause: KeyboardInterrupt) -> int:
+    """Say what ended the program, and return the exit code for it: 130 after Ctrl-C, 143 after SIGTERM."""
+    terminated = isinstance(cause, Terminated)
+    typer.echo("terminated" if terminated else "interrupted", err=True)
+    return 143 if terminated else 130
 
 
 def _fail(error: SeqxaiError) -> NoReturn:
@@ -48,6 +81,25 @@ def missing_extra(error: ImportError) -> DependencyError | None:
     return DependencyError(
         f"This command needs the package {module}, which is not installed; "
         f'install it with: pip install "seqxai[{EXTRAS[module]}]"'
+    )
+
+
+def broken_package(error: ImportError | OSError) -> DependencyError | None:
+    """The error to show when a package seqxai cannot do without is missing or broken, or None for any other failure.
+
+    A broken one fails on something of its own: the package is then the one whose module was being executed.
+    """
+    name = (getattr(error, "name", None) or "").partition(".")[0]
+    frames = list(traceback.walk_tb(error.__traceback__))
+    importing = [f.f_globals.get("__name__", "").partition(".")[0] for f, _ in frames if f.f_code.co_name == "<module>"]
+    guilty = [package for package in (name, *reversed(importing)) if package in REQUIRED]
+    if not guilty:
+        return None
+    package = REQUIRED[guilty[0]]
+    reason = " ".join(str(error).split())[:200]
+    return DependencyError(
+        f"This command needs the package {package}, which cannot be imported ({reason}); "
+        f"install it again with: pip install --force-reinstall {package}"
     )
 
 
@@ -85,15 +137,15 @@ class ProgramGroup(typer.core.TyperGroup):
             self.commands.setdefault(entry.name, RegisteredGroup(entry))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; user errors, missing extras and Ctrl-C end in one line on stderr, anything else is a bug."""
+        """Run the command; user errors, missing packages, Ctrl-C and SIGTERM end in one line on stderr, anything else is a bug."""
         try:
             return super().invoke(ctx)
         except SeqxaiError as error:
             _fail(error)
-        except ImportError as error:
-            hint = missing_extra(error)
+        except (ImportError, OSError) as error:  # OSError: a shared library that a package lacks
+            hint = (missing_extra(error) if isinstance(error, ImportError) else None) or broken_package(error)
             if hint is None:
                 raise
             _fail(hint)
-        except KeyboardInterrupt:
-            raise typer.Exit(interrupted()) from None
+        except KeyboardInterrupt as cause:
+            raise typer.Exit(interrupted(cause)) from None

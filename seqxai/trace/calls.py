@@ -81,3 +81,9 @@ def is_active(tensor: Tensor, operation: Operation, inputs: list[Value]) -> bool
     if operation.how == "reshape" and inputs[0].data.dtype.is_floating_point:
         return False
     return operation.how != "selection" and any(not value.data.dtype.is_floating_point for value in inputs)
+
+
+def has_constant(args: tuple[Any, ...], constants: dict[int, Tensor]) -> bool:
+    """Whether one of the arguments, or an element of a list among them, is a known constant."""
+    items = [item for a in args for item in (a if isinstance(a, (list, tuple)) else (a,))]
+    return any(isinstance(item, Tensor) and id(item) in constants for item in items)

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
 from seqxai.trace.alias import alias_of, write_region
-from seqxai.trace.calls import COUNTS, constants_of, function_name, is_active, of_integers, unsupported, version_of
+from seqxai.trace.calls import COUNTS, constants_of, function_name, has_constant, is_active, of_integers, unsupported, version_of
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
 from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
@@ -44,9 +44,10 @@ class CaptureMode(TorchFunctionMode):
     def add_input(self, tensor: Tensor) -> Value:
         """Make a tensor an explained input."""
         value = self._value(tensor)
-        self._bind(tensor, value)
-        assert value.storage is not None
-        value.storage.add_reader(value)  # models write into their input (x /= 255): its content is kept
+        storage = self.storages[tensor.untyped_storage()._cdata] = Storage(value, tensor)
+        value.storage = storage
+        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+        storage.add_reader(value)  # models write into their input (x /= 255): its content is kept
         return value
 
     def _value(self, tensor: Tensor, node: Node | None = None, index: int = 0, constant: bool = False) -> Value:
@@ -59,15 +60,6 @@ class CaptureMode(TorchFunctionMode):
         self.trace.count = self.count
         for storage in self.storages.values():
             storage.close()
-
-    def _bind(self, tensor: Tensor, value: Value) -> None:
-        key = tensor.untyped_storage()._cdata
-        storage = self.storages.get(key)
-        if storage is None:
-            storage = self.storages[key] = Storage(value, tensor)
-        value.storage = storage
-        value.version = storage.version
-        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
 
     def read(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now, or ``None`` if it does not depend on an explained input."""
@@ -155,19 +147,32 @@ class CaptureMode(TorchFunctionMode):
         if not inputs or not operation.simple or "out" in kwargs:
             return self._special(operation, func, args, kwargs, inputs, places)
         result = func(*args, **kwargs)
-        if type(result) is not Tensor or not result.dtype.is_floating_point or operation.how:
+        if type(result) is not Tensor or not result.dtype.is_floating_point or operation.how == "reshape":
             return self._record(operation, func, args, kwargs, inputs, places, result)
-        # The rest is _record and _output for one new floating tensor, the bulk of all calls.
+        # The rest is _record, _node and _output for one new floating tensor, the bulk of all calls.
         nodes = self.nodes
         node = Node(operation, func, args, kwargs, inputs, places, self.path, None, len(nodes))
         nodes.append(node)
         ref = node.ref
-        reads = operation.reads
+        fresh = Value(self.count, result, ref)
+        self.count += 1
+        node.outputs.append(fresh)
+        memory = result.untyped_storage()._cdata
+        storage = self.storages.get(memory)
+        if storage is None:
+            storage = self.storages[memory] = Storage(fresh, result)
+        fresh.storage = storage
+        fresh.version = storage.version
+        bound[id(result)] = (result, fresh, storage, storage.version)
+        if not operation.reads:
+            for value in inputs:
+                value.used_by.append(ref)
+            return result
+        storage.add_reader(fresh)
         for value in inputs:
             value.used_by.append(ref)
-            if reads and not value.needed and value.storage is not None:
+            if not value.needed and value.storage is not None:
                 value.storage.add_reader(value)
-        self._output(node, result, 0)
         return result
 
     def _special(
@@ -191,7 +196,7 @@ class CaptureMode(TorchFunctionMode):
             raise unsupported(
                 f"torch.div with rounding_mode={kwargs['rounding_mode']!r}", self.path, [tuple(v.shape) for v in inputs]
             )
-        if operation.name == "einsum" and len(inputs) == 1 and not self._has_constant(args):
+        if operation.name == "einsum" and len(inputs) == 1 and not has_constant(args, self.constants):
             operation = SUMMED  # an einsum of one tensor adds and moves its elements
         target = self._target(operation, args, kwargs)
         if target is not None:
@@ -303,10 +308,6 @@ class CaptureMode(TorchFunctionMode):
         self.bound[id(tensor)] = (tensor, value, storage, version)
         if node.operation.reads:
             storage.add_reader(value)
-
-    def _has_constant(self, args: tuple[Any, ...]) -> bool:
-        items = [item for a in args for item in (a if isinstance(a, (list, tuple)) else (a,))]
-        return any(isinstance(item, Tensor) and id(item) in self.constants for item in items)
 
     def _keep_constants(self, key: int) -> None:
         """A constant's memory is about to be overwritten: nodes that read it get a copy."""

@@ -15,7 +15,7 @@ from torch.nn.modules import module as module_hooks
 
 from seqxai.errors import CaptureError, InputError, UnsupportedOperation
 from seqxai.trace.calls import constants_of
-from seqxai.trace.graph import Node, Trace, module_name
+from seqxai.trace.graph import Trace, module_name
 from seqxai.trace.mode import CaptureMode
 
 COMPILED = "_orig_mod."
@@ -171,7 +171,7 @@ def _module_paths(mode: CaptureMode, model: Any) -> Iterator[None]:
             return
         calls = mode.trace.modules.setdefault(mode.path, [])
         mode.path = stack.pop()
-        for tensor in tensors_in(output):
+        for tensor in (output,) if isinstance(output, Tensor) else tensors_in(output):
             entry = mode.bound.get(id(tensor))
             if entry is not None and entry[0] is tensor:
                 calls.append(entry[1])
@@ -225,22 +225,21 @@ def _finish(trace: Trace, mode: CaptureMode) -> None:
 
 def _leave_inference(trace: Trace) -> None:
     """A forward decorated with ``torch.inference_mode`` makes tensors autograd refuses; copies of them are ordinary."""
+    if not any(value.data.is_inference() for node in trace.nodes for value in node.outputs):
+        return
     for node in trace.nodes:
         for value in node.outputs:
             if value.data.is_inference() and not value.stale:
                 value.data, value.storage = value.data.clone(), None
-        for place, tensor in constants_of(node) if any(v.data.is_inference() for v in node.inputs) or _inferred(node) else ():
+        for place, tensor in constants_of(node):
             if tensor.is_inference():
                 node.replace(place, tensor.clone())
 
 
-def _inferred(node: Node) -> bool:
-    return any(isinstance(a, Tensor) and a.is_inference() for a in node.args)
-
-
 def _refuse_mixed_precision(trace: Trace) -> None:
+    layers = ("linear", "convolution")
     for node in trace.nodes:
-        if node.operation.kind in ("linear", "convolution"):
+        if node.operation.kind in layers:
             given, got = node.inputs[0].data.dtype, node.outputs[0].data.dtype
             if given != got:
                 raise UnsupportedOperation(
