@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
+from seqxai.errors import InputError
 
 if TYPE_CHECKING:
     from rl.checkpoints import Agent
@@ -58,7 +59,7 @@ def _progress(quiet: bool) -> Iterator[Callable[[str, int], Callable[[int], None
 )
 def video(
     out: Annotated[Path, typer.Option("--out", help="The video to write, ending in .mp4.")],
-    agent: Annotated[Path | None, typer.Option(help="Checkpoint of the agent; the shipped one if not given.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="PATH", help="Checkpoint of the agent; the shipped one if not given.")] = None,
     game: Annotated[str | None, typer.Option(help="The game; the agent's own if not given.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=600.0, help="Length; 15 decisions are one second.")] = 30.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game.")] = 0,
@@ -74,14 +75,8 @@ def video(
 ) -> None:
     """Let an agent play, explain every decision by relevance propagation, and write a video of it."""
     import rl
-    from rl.video import encoder_module
-    from seqxai.files import check_writable
 
-    for path, suffix in ((out, ".mp4"), (trajectory_out, ".npz")):
-        if path is not None:
-            check_writable(path, (suffix,))
-    encoder_module()
-    player = rl.load(agent or rl.shipped_agent("breakout"))
+    player = _prepare({".mp4": out, ".npz": trajectory_out}, agent, game, composite, target)
     decisions = max(1, round(seconds * DECISIONS_PER_SECOND))
     with _progress(quiet) as bar:
         trajectory = rl.record(player, game, seed, decisions, progress=bar("play", decisions))
@@ -93,6 +88,41 @@ def video(
     if trajectory_out is not None:
         report["trajectory"] = str(trajectory_out)
     emit(report, as_json=as_json, text=_describe(report))
+
+
+def _prepare(places: dict[str, Path | None], agent: str | None, game: str | None, composite: str, target: str) -> Agent:
+    """Load the agent and refuse everything that can be refused before a game is played."""
+    import rl
+    from rl.explaining import check_target
+    from rl.games import resolve_game
+    from rl.video import encoder_module
+    from seqxai.composites import ensure
+
+    for suffix, path in places.items():
+        if path is not None:
+            _check_place(path, suffix)
+    ensure(composite)
+    if agent is not None and not agent.strip():
+        raise InputError("--agent is empty; give the path of a checkpoint, or leave it out for the shipped agent")
+    if game is not None and not game.strip():
+        raise InputError("--game is empty; give a name such as breakout, or leave it out for the agent's own game")
+    encoder_module()
+    if game is not None:
+        resolve_game(game)
+    player = rl.load(rl.shipped_agent("breakout") if agent is None else agent)
+    check_target(target, player.actions)
+    return player
+
+
+def _check_place(path: Path, suffix: str) -> None:
+    """Refuse a place for a file that cannot be written, and say when a part of the path is itself a file."""
+    from seqxai.files import check_writable
+
+    with suppress(OSError, ValueError):  # a name no file can have: told below
+        blocking = next((parent for parent in path.parents if parent.is_file()), None)
+        if blocking is not None:
+            raise InputError(f"Cannot write {str(path)!r}: {str(blocking)!r} is a file, not a directory; choose another place.")
+    check_writable(path, (suffix,))
 
 
 def _report(agent: Agent, explained: Explained, film: Video) -> dict[str, Any]:

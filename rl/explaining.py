@@ -12,6 +12,7 @@ from jaxtyping import Float32, Float64, Int64
 
 import seqxai
 from rl.checkpoints.agent import Agent
+from rl.checks import shown, whole_number
 from rl.trajectory import Trajectory
 from seqxai.errors import InputError
 
@@ -102,7 +103,8 @@ def explain(
     Raises:
         InputError: another agent played, the trajectory is empty, or the target, composite or batch is unknown.
     """
-    _check(trajectory, agent, batch)
+    batch = _check(trajectory, agent, batch)
+    check_target(target, trajectory.actions)
     subjects = _subjects(trajectory, target)
     attributor = seqxai.LRP(agent.network, composite=composite, ledger=True)
     relevance = np.zeros((len(trajectory), 4, 84, 84), np.float32)
@@ -127,8 +129,22 @@ def explain(
     return Explained(trajectory, relevance, explained, q_values, ledger, method, name, target, subjects)
 
 
-def _check(trajectory: Trajectory, agent: Agent, batch: int) -> None:
-    """Refuse an empty trajectory, another agent's trajectory and an empty batch."""
+def check_target(target: Any, actions: tuple[str, ...]) -> None:
+    """Refuse what is neither a kind of target nor one of the actions.
+
+    Args:
+        target: see :func:`explain`.
+        actions: names of the agent's actions.
+
+    Raises:
+        InputError: names what is possible.
+    """
+    if not isinstance(target, str) or (target not in TARGETS and target.upper() not in actions):
+        raise InputError(f"unknown target {shown(target)}: expected one of {', '.join((*TARGETS, *actions))}")
+
+
+def _check(trajectory: Trajectory, agent: Agent, batch: Any) -> int:
+    """Refuse an empty trajectory, another agent's trajectory and an empty batch; give the batch."""
     if not len(trajectory):
         raise InputError("the trajectory is empty: there is no decision to explain")
     if trajectory.agent_fingerprint != agent.fingerprint or trajectory.actions != agent.actions:
@@ -137,8 +153,10 @@ def _check(trajectory: Trajectory, agent: Agent, batch: int) -> None:
             f"{trajectory.agent_steps} agent steps) than the one given (weights {agent.fingerprint}, "
             f"{agent.agent_steps} agent steps); give the agent that played, or record again"
         )
+    batch = whole_number("batch", batch)
     if batch < 1:
         raise InputError(f"batch should be at least 1, got {batch}")
+    return batch
 
 
 def _check_q_values(trajectory: Trajectory, q_values: Float32[np.ndarray, "decisions actions"]) -> None:
@@ -159,10 +177,7 @@ def _subjects(trajectory: Trajectory, target: str) -> Int64[np.ndarray, " decisi
         return trajectory.chosen
     if target == "largest":
         return trajectory.q_values.argmax(axis=1)
-    if target.upper() in trajectory.actions:
-        return np.full(len(trajectory), trajectory.actions.index(target.upper()))
-    known = ", ".join((*TARGETS, *trajectory.actions))
-    raise InputError(f"unknown target {target!r}: expected one of {known}")
+    return np.full(len(trajectory), trajectory.actions.index(target.upper()))
 
 
 def _runners_up(

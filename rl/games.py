@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rl.checks import shown
 from seqxai.errors import DependencyError, InputError
 
 
@@ -55,13 +56,13 @@ def resolve_game(name: str) -> str:
         InputError: no such game; the nearest name is suggested.
     """
     by_squeezed = {_squeezed(game): game for game in known_games()}
-    squeezed = _squeezed(name)
+    squeezed = _squeezed(name) if isinstance(name, str) else ""
     if squeezed in by_squeezed:
         return by_squeezed[squeezed]
-    near = difflib.get_close_matches(squeezed, by_squeezed, n=1, cutoff=0.0)
+    near = difflib.get_close_matches(squeezed, by_squeezed, n=1, cutoff=0.0) if squeezed else []
+    hint = f"did you mean {by_squeezed[near[0]]!r}?" if near else "name one, such as 'breakout'"
     raise InputError(
-        f"unknown game {name!r}: expected one of the {len(by_squeezed)} Atari games of the emulator; "
-        f"did you mean {by_squeezed[near[0]]!r}?"
+        f"unknown game {shown(name)}: expected one of the {len(by_squeezed)} Atari games of the emulator; {hint}"
     )
 
 

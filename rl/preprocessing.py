@@ -12,6 +12,7 @@ from functools import cache
 import numpy as np
 from jaxtyping import Float, Float32, Int, UInt8
 
+from rl.checks import shown
 from seqxai.errors import InputError
 
 SCREEN_HEIGHT, SCREEN_WIDTH = 210, 160
@@ -28,6 +29,9 @@ SUPPORTED = {
     "divisor": 255.0,
 }
 """The fields of `Preprocessing` that have one possible value so far; the others are free."""
+
+LIMITS = {"frame_skip": (2, 60), "start_frames": (0, 10_000)}
+"""Emulator frames, 60 a second: beyond a second per decision or three minutes of waiting nothing sensible is played."""
 
 
 @dataclass(frozen=True)
@@ -74,9 +78,18 @@ def check_supported(preprocessing: Preprocessing) -> None:
     for name, possible in SUPPORTED.items():
         value = getattr(preprocessing, name)
         if value != possible:
-            raise InputError(f"the agent was trained with {name}={value!r}; only {possible!r} is supported so far")
+            raise InputError(
+                f"the agent was trained with {name}={shown(value)}; only {possible!r} is supported so far; "
+                "choose an agent that was trained so"
+            )
     if preprocessing.frame_skip < 2:
-        raise InputError(f"frame_skip is {preprocessing.frame_skip}; pooling two frames needs at least 2")
+        raise InputError(
+            f"frame_skip is {preprocessing.frame_skip}; pooling two frames needs at least 2; choose another agent"
+        )
+    for name, (low, high) in LIMITS.items():
+        value = getattr(preprocessing, name)
+        if not low <= value <= high:
+            raise InputError(f"{name} should be {low} .. {high} emulator frames, got {shown(value)}; choose another agent")
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,15 +16,13 @@ import torch
 from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 
 from rl.checkpoints.agent import Agent
+from rl.checks import real_number, whole_number
 from rl.environment import Environment
+from rl.trajectory_file import ARRAYS, FORMAT, FORMAT_VERSION, SCALARS, SEED_MAX, SUFFIX, read
 from seqxai.errors import InputError
 from seqxai.files import written_whole
 
-SUFFIX = ".npz"
-FORMAT = "seqxai-trajectory"
-FORMAT_VERSION = 1
 STACK = 4
-SEED_MAX = 2**32 - 1
 
 AGENT, CHANCE, PROTOCOL = 0, 1, 2
 """Who chose an action: the agent's largest Q-value, the ε-coin, or the rule that FIRE follows a lost life."""
@@ -109,8 +105,8 @@ class Trajectory:
             InputError: the path cannot be written.
         """
         header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        header |= {name: getattr(self, name) for name in _SCALARS}
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        header |= {name: getattr(self, name) for name in SCALARS}
+        arrays = {name: getattr(self, name) for name in ARRAYS}
         with written_whole(path, (SUFFIX,)) as partial, partial.open("wb") as file:
             np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
 
@@ -121,65 +117,10 @@ class Trajectory:
         Raises:
             InputError: missing, damaged, of another kind or version, or inconsistent.
         """
-        path = Path(path)
-        header, arrays = _read(path)
-        if header.get("format") != FORMAT:
-            raise InputError(f"{path} is not a trajectory saved by seqxai; save one with Trajectory.save")
-        if header.get("format_version") != FORMAT_VERSION:
-            raise InputError(
-                f"{path} has format version {header.get('format_version')!r}, this seqxai reads {FORMAT_VERSION}; "
-                "record the trajectory again"
-            )
-        _check_arrays(path, header, arrays)
-        scalars: dict[str, Any] = {name: header[name] for name in _SCALARS}
-        return cls(**scalars | arrays | {"actions": tuple(header["actions"])})
+        return cls(**read(path))
 
 
-_SCALARS = ("game", "actions", "seed", "epsilon", "agent_fingerprint", "agent_steps")
-_ARRAYS = {  # name: type, shape after the decisions; None stands for the number of actions
-    "screens": (np.uint8, (210, 160, 3)),
-    "planes": (np.uint8, (84, 84)),
-    "starts": (np.bool_, ()),
-    "ram": (np.uint8, (128,)),
-    "chosen": (np.int64, ()),
-    "chosen_by": (np.uint8, ()),
-    "rewards": (np.float64, ()),
-    "q_values": (np.float32, (None,)),
-    "lives": (np.int64, ()),
-}
-assert {field.name for field in fields(Trajectory)} == {*_SCALARS, *_ARRAYS}  # what is recorded is saved
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Header and arrays of a file."""
-    if not path.exists():
-        raise InputError(f"no trajectory at {path}: the file does not exist")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder; expected a trajectory file ending in {SUFFIX}")
-    if not zipfile.is_zipfile(path):  # a truncated archive has lost its table of contents, which is at the end
-        raise InputError(f"{path} is truncated or not a trajectory; record it again")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            header = json.loads(str(file["header"])) if "header" in file else {}
-            return header, {name: file[name] for name in _ARRAYS if name in file}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}); record the trajectory again") from error
-
-
-def _check_arrays(path: Path, header: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Every field there, of its type, and all of one length."""
-    missing = [name for name in _SCALARS if name not in header] + [name for name in _ARRAYS if name not in arrays]
-    if missing:
-        raise InputError(f"{path} lacks {', '.join(missing)}; record the trajectory again")
-    decisions, actions = len(arrays["planes"]), len(header["actions"])
-    for name, (dtype, shape) in _ARRAYS.items():
-        expected = (decisions, *(actions if size is None else size for size in shape))
-        found = arrays[name]
-        if found.dtype != dtype or found.shape != expected:
-            raise InputError(
-                f"{path}: {name} should be {np.dtype(dtype)} {expected}, is {found.dtype} {found.shape}; "
-                "record the trajectory again"
-            )
+assert {field.name for field in fields(Trajectory)} == {*SCALARS, *ARRAYS}  # what is recorded is saved
 
 
 @contextmanager
@@ -221,8 +162,8 @@ def record(
         InputError: unknown game, a game whose actions are not the agent's, or a number out of range.
         DependencyError: the emulator is not installed.
     """
-    _check_numbers(seed, decisions, epsilon)
-    environment = Environment(game or agent.game, agent.preprocessing, seed)
+    seed, decisions, epsilon = _check_numbers(seed, decisions, epsilon)
+    environment = Environment(agent.game if game is None else game, agent.preprocessing, seed)
     to_game = _match_actions(agent, environment)
     chance = np.random.default_rng(seed)
     rows: dict[str, list[Any]] = defaultdict(list)
@@ -240,18 +181,21 @@ def record(
                 rows[name].append(value)
             if progress is not None:
                 progress(len(rows["chosen"]))
-    arrays: dict[str, Any] = {name: np.array(rows[name], dtype=dtype) for name, (dtype, _) in _ARRAYS.items()}
+    arrays: dict[str, Any] = {name: np.array(rows[name], dtype=dtype) for name, (dtype, _) in ARRAYS.items()}
     return Trajectory(environment.game, agent.actions, seed, epsilon, agent.fingerprint, agent.agent_steps, **arrays)
 
 
-def _check_numbers(seed: int, decisions: int | None, epsilon: float) -> None:
-    """Refuse numbers out of range."""
+def _check_numbers(seed: Any, decisions: Any, epsilon: Any) -> tuple[int, int | None, float]:
+    """The numbers as Python's own, which a file can hold; refuse other things and numbers out of range."""
+    seed, epsilon = whole_number("seed", seed), real_number("epsilon", epsilon)
+    decisions = None if decisions is None else whole_number("decisions", decisions)
     if not 0 <= seed <= SEED_MAX:
         raise InputError(f"seed should be 0 .. {SEED_MAX}, got {seed}")
     if decisions is not None and decisions < 1:
         raise InputError(f"decisions should be at least 1, or None for one whole game, got {decisions}")
     if not 0.0 <= epsilon <= 1.0:
         raise InputError(f"epsilon is a probability, 0 .. 1, got {epsilon}")
+    return seed, decisions, epsilon
 
 
 def _match_actions(agent: Agent, environment: Environment) -> list[int]:

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
+from rl.checks import real_number, whole_number
 from rl.drawing import Canvas
 from rl.explaining import Explained
 from rl.panels import Layout, colour_limit, empty_canvas, panels
@@ -73,7 +75,7 @@ def render(
         DependencyError: the encoder is not installed.
     """
     path = Path(path)
-    _check_numbers(explained, fps, scale, quantile)
+    fps, scale, quantile = _check_numbers(explained, fps, scale, quantile)
     av = encoder_module()
     check_writable(path, (SUFFIX,))
     limit = colour_limit(explained.relevance, quantile)
@@ -105,16 +107,18 @@ def encoder_module() -> ModuleType:
     return av
 
 
-def _check_numbers(explained: Explained, fps: float, scale: int, quantile: float) -> None:
-    """Refuse an empty film and numbers out of range."""
+def _check_numbers(explained: Explained, fps: Any, scale: Any, quantile: Any) -> tuple[float, int, float]:
+    """The numbers as Python's own; refuse an empty film, other things than numbers, and numbers out of range."""
     if not len(explained):
         raise InputError("the trajectory is empty: there is no frame to show")
+    fps, scale, quantile = real_number("fps", fps), whole_number("scale", scale), real_number("quantile", quantile)
     if not 1.0 <= fps <= 240.0:
         raise InputError(f"fps should be 1 .. 240 decisions per second, got {fps}")
     if not 2 <= scale <= 8:
         raise InputError(f"scale should be 2 .. 8 video pixels per game pixel, got {scale}")
     if not 0.0 < quantile <= 1.0:
         raise InputError(f"quantile should be above 0 and at most 1, got {quantile}")
+    return fps, scale, quantile
 
 
 def frames(explained: Explained, layout: Layout, limit: float, fps: float = FPS) -> Iterator[Canvas]:

@@ -40,6 +40,8 @@ def check_writable(path: str | os.PathLike[str], suffixes: Collection[str] = ())
 def _probe(final: Path) -> None:
     if final.is_dir():
         raise InputError(f"Cannot write {str(final)!r}: it is a directory; give a file name inside it.")
+    if final.parent.exists() and not final.parent.is_dir():
+        raise InputError(f"Cannot write {str(final)!r}: {str(final.parent)!r} is a file, not a directory; choose another place.")
     if not final.parent.is_dir():
         raise InputError(f"Cannot write {str(final)!r}: the directory {str(final.parent)!r} is missing; create it first.")
     probe = _sibling(final)

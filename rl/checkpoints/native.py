@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rl.checkpoints.agent import Agent, Score
+from rl.checks import check_readable, real_number, shown, whole_number
 from rl.games import game_actions, resolve_game
 from rl.network import NETWORKS, NatureNetwork
 from rl.preprocessing import Preprocessing, check_supported
@@ -28,6 +29,10 @@ from seqxai.files import written_whole
 FORMAT = "seqxai-agent"
 FORMAT_VERSION = "1"
 SUFFIX = ".safetensors"
+STEP_DIGITS_MAX = 18
+WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+COPY = "copy or download the checkpoint again"
+AGAIN = "save the agent again with rl.save_agent"
 HEADER_BYTES_MAX = 100_000_000
 """The limit of the safetensors format itself; a longer header is not one."""
 
@@ -102,12 +107,9 @@ def check_is_safetensors(path: Path) -> None:
     """Look at a file's first bytes and its length, before any parser does.
 
     Raises:
-        CheckpointError: missing, a folder, empty, another format, or shorter than its header says.
+        CheckpointError: missing, no regular file, empty, another format, or shorter than its header says.
     """
-    if not path.exists():
-        raise CheckpointError(f"no checkpoint at {path}: the file does not exist")
-    if path.is_dir():
-        raise CheckpointError(f"{path} is a folder; expected a checkpoint file ending in {SUFFIX}")
+    check_readable(path, "checkpoint", SUFFIX, CheckpointError)
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -118,7 +120,7 @@ def check_is_safetensors(path: Path) -> None:
                 raise CheckpointError(f"{path} is not a safetensors file{_what_it_is(start)}")
             _check_length(path, size, file.read(_header_bytes(start)), _header_bytes(start))
     except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror}") from error
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; {COPY}") from error
 
 
 def _header_bytes(start: bytes) -> int:
@@ -130,7 +132,7 @@ def _header_bytes(start: bytes) -> int:
 def _what_it_is(start: bytes) -> str:
     """The second half of a sentence: what kind of file this is instead, and what to do."""
     kinds = [description for magic, description in FOREIGN if start.startswith(magic)]
-    return f" but {kinds[0]}" if kinds else "; expected a checkpoint saved by seqxai"
+    return f" but {kinds[0]}" if kinds else "; expected a checkpoint saved by seqxai, with rl.save_agent"
 
 
 def _check_length(path: Path, size: int, rest: bytes, rest_bytes: int) -> None:
@@ -139,7 +141,7 @@ def _check_length(path: Path, size: int, rest: bytes, rest_bytes: int) -> None:
     try:
         header = json.loads(b"{" + rest) if size >= header_end else {}
         needed = header_end + max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} has a damaged header; copy or download the checkpoint again") from error
     if size < needed:
         raise CheckpointError(
@@ -153,25 +155,27 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); copy or download the checkpoint again") from error
+    except Exception as error:  # bytes at random: safetensors and torch each fail in ways of their own
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise CheckpointError(f"{path} is damaged ({reason[:200]}); {COPY}") from error
 
 
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
     """Refuse files of other programs and of later versions, and unknown networks."""
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
-            f"{path} does not say what it is: expected the metadata format={FORMAT!r}, got {metadata.get('format')!r}; "
+            f"{path} does not say what it is: expected the metadata format={FORMAT!r}, got {shown(metadata.get('format'))}; "
             "save agents with rl.save_agent"
         )
     if metadata.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
-            f"{path} has format version {metadata.get('format_version')!r}, this seqxai reads {FORMAT_VERSION!r}; "
+            f"{path} has format version {shown(metadata.get('format_version'))}, this seqxai reads {FORMAT_VERSION!r}; "
             "use the seqxai that wrote it, or a newer one"
         )
     if metadata.get("network") not in NETWORKS:
         raise CheckpointError(
-            f"{path} names the network {metadata.get('network')!r}; known networks: {', '.join(sorted(NETWORKS))}"
+            f"{path} names the network {shown(metadata.get('network'))}; known networks: {', '.join(sorted(NETWORKS))}; "
+            "use the seqxai that wrote it, or a newer one"
         )
 
 
@@ -180,9 +184,11 @@ def _json(path: Path, metadata: dict[str, str], name: str) -> Any:
     try:
         return json.loads(metadata[name])
     except KeyError as error:
-        raise CheckpointError(f"{path} lacks the metadata entry {name!r}") from error
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} has a metadata entry {name!r} that is not JSON: {metadata[name]!r}") from error
+        raise CheckpointError(f"{path} lacks the metadata entry {name!r}; {AGAIN}") from error
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path} has a metadata entry {name!r} that is not JSON: {shown(metadata[name])}; {AGAIN}"
+        ) from error
 
 
 def _game_and_actions(path: Path, metadata: dict[str, str]) -> tuple[str, tuple[str, ...]]:
@@ -193,11 +199,11 @@ def _game_and_actions(path: Path, metadata: dict[str, str]) -> tuple[str, tuple[
         raise CheckpointError(f"{path}: {error}") from error
     actions = _json(path, metadata, "actions")
     possible = game_actions(game)
-    if not isinstance(actions, list) or sorted(map(str, actions)) != sorted(possible):
-        given = " ".join(map(str, actions)) if isinstance(actions, list) else repr(actions)
+    if not isinstance(actions, list) or not all(isinstance(a, str) for a in actions) or sorted(actions) != sorted(possible):
+        given = " ".join(map(str, actions[:18])) if isinstance(actions, list) else shown(actions)
         raise CheckpointError(
             f"{path}: the actions do not fit the game; {game} has {len(possible)} ({' '.join(possible)}), "
-            f"the checkpoint names {given}"
+            f"the checkpoint names {given}; {AGAIN}"
         )
     return game, tuple(actions)
 
@@ -211,11 +217,11 @@ def _network(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tens
     if missing or extra:
         raise CheckpointError(
             f"{path} is not a {metadata['network']!r} network: "
-            f"missing tensors {missing or 'none'}, unexpected tensors {extra or 'none'}"
+            f"missing tensors {missing or 'none'}, unexpected tensors {extra[:10] or 'none'}; {AGAIN}"
         )
     for name, tensor in tensors.items():
         _check_tensor(path, name, tensor, expected[name], actions)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
     return network.eval().requires_grad_(False)
 
 
@@ -224,13 +230,18 @@ def _check_tensor(path: Path, name: str, tensor: torch.Tensor, expected: torch.T
     shape, wanted = tuple(tensor.shape), tuple(expected.shape)
     if shape != wanted and name.startswith("values."):
         outputs = shape[0] if shape else 0
-        raise CheckpointError(f"{path}: the weights have {outputs} outputs, but {actions} actions are named")
+        raise CheckpointError(f"{path}: the weights have {outputs} outputs, but {actions} actions are named; {AGAIN}")
     if shape != wanted:
-        raise CheckpointError(f"{path}: tensor {name!r} has shape {shape}, expected {wanted}")
-    if not tensor.is_floating_point():
-        raise CheckpointError(f"{path}: tensor {name!r} holds {tensor.dtype}, expected floating point weights")
-    if not torch.isfinite(tensor).all():
-        raise CheckpointError(f"{path}: tensor {name!r} contains NaN or infinity; the training had diverged")
+        raise CheckpointError(f"{path}: tensor {name!r} has shape {shape}, expected {wanted}; {AGAIN}")
+    if tensor.dtype not in WEIGHTS:
+        names = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHTS)
+        raise CheckpointError(
+            f"{path}: tensor {name!r} holds {tensor.dtype}, expected floating point weights ({names}); {AGAIN}"
+        )
+    if not torch.isfinite(tensor.to(torch.float32)).all():
+        raise CheckpointError(
+            f"{path}: tensor {name!r} contains NaN or infinity; the training had diverged, use an earlier checkpoint"
+        )
 
 
 def _preprocessing(path: Path, metadata: dict[str, str]) -> Preprocessing:
@@ -238,10 +249,11 @@ def _preprocessing(path: Path, metadata: dict[str, str]) -> Preprocessing:
     stored = _json(path, metadata, "preprocessing")
     names = {field.name for field in dataclasses.fields(Preprocessing)}
     if not isinstance(stored, dict) or set(stored) != names:
-        raise CheckpointError(f"{path}: 'preprocessing' must have exactly the fields {', '.join(sorted(names))}")
+        raise CheckpointError(f"{path}: 'preprocessing' must have exactly the fields {', '.join(sorted(names))}; {AGAIN}")
     for name, default in dataclasses.asdict(Preprocessing()).items():
         if type(stored[name]) is not type(default):
-            raise CheckpointError(f"{path}: preprocessing {name}={stored[name]!r} should be a {type(default).__name__}")
+            kind = type(default).__name__
+            raise CheckpointError(f"{path}: preprocessing {name}={shown(stored[name])} should be a {kind}; {AGAIN}")
     preprocessing = Preprocessing(**stored)
     try:
         check_supported(preprocessing)
@@ -253,8 +265,8 @@ def _preprocessing(path: Path, metadata: dict[str, str]) -> Preprocessing:
 def _agent_steps(path: Path, metadata: dict[str, str]) -> int:
     """Training length."""
     steps = metadata.get("agent_steps", "")
-    if not steps.isdecimal():
-        raise CheckpointError(f"{path}: the metadata 'agent_steps' should be a number, got {steps!r}")
+    if not (steps.isascii() and steps.isdecimal() and len(steps) <= STEP_DIGITS_MAX):
+        raise CheckpointError(f"{path}: the metadata 'agent_steps' should be a number, got {shown(steps)}; {AGAIN}")
     return int(steps)
 
 
@@ -264,6 +276,12 @@ def _score(path: Path, metadata: dict[str, str]) -> Score | None:
     if stored is None:
         return None
     try:
-        return Score(mean=float(stored["mean"]), max=float(stored["max"]), games=int(stored["games"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: 'score' needs the numbers mean, max and games, got {stored!r}") from error
+        games = whole_number("games", stored["games"])
+        score = Score(real_number("mean", stored["mean"]), real_number("max", stored["max"]), games)
+    except (KeyError, TypeError, InputError) as error:
+        raise CheckpointError(
+            f"{path}: 'score' needs the numbers mean, max and games, got {shown(stored)}; {AGAIN}"
+        ) from error
+    if score.games < 1:
+        raise CheckpointError(f"{path}: 'score' needs at least one game, got {shown(stored)}; {AGAIN}")
+    return score

@@ -86,8 +86,11 @@ class Stabilizer:
             return z.new_tensor(self.epsilon)
         if self.kind == "relative":
             return torch.copysign(flow.samples.deviation(value, z) * self.epsilon, z + 0.0)
-        # z + 0.0 turns -0.0, whose sign bit copysign would follow, into 0.0: sign(0) = +1.
-        return torch.copysign(z.new_tensor(self.epsilon), z + 0.0)
+        node = value.node
+        if node is None or node.operation.kind not in ("linear", "convolution"):
+            # Copysign follows the sign bit of -0.0, but sign(0) = +1.  A negation can make one of a sum that cancels; a layer cannot.
+            z = z + 0.0
+        return torch.copysign(z.new_tensor(self.epsilon), z)
 
     def divide(self, relevance: Tensor, z: Tensor, node: Node, flow: Flow) -> Tensor:
         """``relevance / (z + offset)``; what the offset and zero denominators swallow is booked as ``stabilizer``."""

@@ -175,6 +175,68 @@ def test_ctrl_c_ends_with_130():
     assert result.stderr == "interrupted\n"
 
 
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("without-required", "No module named 'torch'"),
+        ("broken-required", "libtorch_cpu.so: cannot open shared object file"),
+    ],
+)
+def test_a_package_we_cannot_do_without_is_named(command, reason):
+    result = run("atari", command)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"error: This command needs the package torch, which cannot be imported ({reason}); "
+        "install it again with: pip install --force-reinstall torch\n"
+    )
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_system_error_of_our_own_is_a_bug_and_stays_visible():
+    assert isinstance(run("atari", "own-mistake").exception, OSError)
+
+
+@pytest.mark.usefixtures("registered")
+def test_termination_ends_with_143():
+    result = run("atari", "terminate")
+    assert result.exit_code == 143
+    assert result.stderr == "terminated\n"
+
+
+def test_sigterm_tidies_up_like_ctrl_c():
+    script = (
+        "import signal, sys\n"
+        "from seqxai.cli import app, main\n"
+        "from tests.cli.sample_commands import slow\n"
+        "app.command()(slow)\n"
+        "sys.argv = ['seqxai', 'slow']\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (143, "tidied up\n", "terminated\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("word", ["result", "--version", "--help"])
+def test_a_full_stdout_is_one_sentence(word):
+    script = (
+        "import sys\n"
+        "from seqxai.cli import app, emit, main\n"
+        "app.command('result')(lambda: emit({}, as_json=True, text=''))\n"
+        f"sys.argv = ['seqxai', {word!r}]\n"
+        "main()\n"
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: Cannot write the result to standard output: No space left on device; send it where there is room.\n"
+    )
+
+
 def test_a_result_is_one_json_object_or_text(capsys):
     emit({"score": 1.5, "name": "Σ"}, as_json=True, text="unused")
     assert json.loads(capsys.readouterr().out) == {"score": 1.5, "name": "Σ"}

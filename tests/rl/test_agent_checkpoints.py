@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,6 +47,8 @@ def refused(path, text):
         rl.load(path)
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 400
+    assert ";" in str(caught.value), "no word about what to do"
 
 
 def test_what_is_saved_is_loaded(untrained, saved):
@@ -103,6 +107,13 @@ def test_missing_folder_and_empty(tmp_path):
     empty = tmp_path / "empty.safetensors"
     empty.touch()
     refused(empty, "is empty; copy or download the checkpoint again")
+
+
+def test_pipes_and_devices_are_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    refused(tmp_path / "pipe.safetensors", "is a pipe or a device; expected a checkpoint file ending in .safetensors")
+    refused(Path("/dev/zero"), "is a pipe or a device")
+    refused(tmp_path / ("x" * 300), "cannot be read: File name too long")
 
 
 @pytest.mark.parametrize("kept", [3, 8, 9, 400, 2000, -1])
@@ -165,6 +176,15 @@ def test_other_files(tmp_path):
         ({"actions": None}, "lacks the metadata entry 'actions'"),
         ({"agent_steps": "many"}, "the metadata 'agent_steps' should be a number, got 'many'"),
         ({"score": '{"mean": 3}'}, "'score' needs the numbers mean, max and games"),
+        ({"agent_steps": "9" * 5000}, "the metadata 'agent_steps' should be a number, got '999"),
+        ({"agent_steps": "-3"}, "the metadata 'agent_steps' should be a number, got '-3'"),
+        ({"score": '{"mean": 3, "max": 4, "games": Infinity}'}, "'score' needs the numbers mean, max and games"),
+        ({"score": '{"mean": NaN, "max": 4, "games": 2}'}, "'score' needs the numbers mean, max and games"),
+        ({"score": '{"mean": 3, "max": Infinity, "games": 2}'}, "'score' needs the numbers mean, max and games"),
+        ({"score": '{"mean": 3, "max": 4, "games": 0}'}, "'score' needs at least one game"),
+        ({"score": "[" * 100_000}, "has a metadata entry 'score' that is not JSON"),
+        ({"score": "1" * 5000}, "has a metadata entry 'score' that is not JSON"),
+        ({"actions": "[1, null]"}, "the checkpoint names 1 None; save the agent again"),
         ({"preprocessing": '{"frame_skip": 4}'}, "'preprocessing' must have exactly the fields colour, divisor"),
     ],
 )
@@ -180,6 +200,11 @@ def test_wrong_metadata(saved, metadata, text):
         ("divisor", 1.0, "the agent was trained with divisor=1.0; only 255.0 is supported"),
         ("stack", 1, "the agent was trained with stack=1; only 4 is supported"),
         ("frame_skip", "four", "preprocessing frame_skip='four' should be a int"),
+        ("frame_skip", 1, "frame_skip is 1; pooling two frames needs at least 2"),
+        ("frame_skip", -4, "frame_skip is -4; pooling two frames needs at least 2"),
+        ("frame_skip", 10**9, "frame_skip should be 2 .. 60 emulator frames, got 1000000000"),
+        ("start_frames", 10**12, "start_frames should be 0 .. 10000 emulator frames, got 1000000000000"),
+        ("start_frames", -1, "start_frames should be 0 .. 10000 emulator frames, got -1"),
     ],
 )
 def test_wrong_preprocessing(saved, field, value, text):
@@ -202,6 +227,8 @@ def test_wrong_preprocessing(saved, field, value, text):
         ({"conv1.bias": torch.full((32,), torch.nan)}, "tensor 'conv1.bias' contains NaN or infinity"),
         ({"conv1.bias": torch.full((32,), -torch.inf)}, "tensor 'conv1.bias' contains NaN or infinity"),
         ({"conv1.bias": torch.zeros(32, dtype=torch.int32)}, "'conv1.bias' holds torch.int32, expected floating point"),
+        ({"conv1.bias": torch.zeros(32).to(torch.float8_e4m3fn)}, "holds torch.float8_e4m3fn, expected floating point"),
+        ({"conv1.bias": torch.full((32,), 1e300, dtype=torch.float64)}, "tensor 'conv1.bias' contains NaN or infinity"),
     ],
 )
 def test_wrong_tensors(saved, tensors, text):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import rl
 from rl.cli import app
+from rl.environment import Environment
 from rl.trajectory import Trajectory
 from seqxai.errors import CheckpointError, InputError
 
@@ -65,11 +66,16 @@ def test_the_summary_for_people(tmp_path):
         (("--out", "a.mp4", "--agent", "none.safetensors"), CheckpointError, "the file does not exist"),
         (("--out", "a.mp4", "--game", "brakeout"), InputError, "did you mean 'breakout'"),
         (("--out", "a.mp4", "--game", "pong"), InputError, "trained for breakout with the actions"),
-        (("--out", "a.mp4", "--seconds", "0.1", "--target", "UP"), InputError, "unknown target 'UP'"),
+        (("--out", "a.mp4", "--target", "UP"), InputError, "unknown target 'UP'"),
+        (("--out", "a.mp4", "--composite", "epsilom"), InputError, "did you mean 'epsilon'"),
+        (("--out", "a.mp4", "--agent", ""), InputError, "--agent is empty; give the path of a checkpoint"),
+        (("--out", "a.mp4", "--game", ""), InputError, "--game is empty; give a name such as breakout"),
+        (("--out", f"{__file__}/b/a.mp4"), InputError, "test_atari_commands.py' is a file, not a directory"),
     ],
 )
-def test_mistakes_end_in_one_sentence_and_leave_no_file(tmp_path, monkeypatch, arguments, error, text):
+def test_mistakes_end_in_one_sentence_before_anything_is_played(tmp_path, monkeypatch, arguments, error, text):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Environment, "step", None)
     result = run(*arguments)
     assert isinstance(result.exception, error)
     assert text in str(result.exception)

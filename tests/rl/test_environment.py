@@ -117,9 +117,15 @@ def test_every_known_game_is_its_own_spelling():
     assert display_name("ms_pacman") == "Ms Pacman"
 
 
-@pytest.mark.parametrize(("wrong", "near"), [("brakeout", "breakout"), ("ALE/Pongg-v5", "pong"), ("", "")])
+@pytest.mark.parametrize(("wrong", "near"), [("brakeout", "breakout"), ("ALE/Pongg-v5", "pong")])
 def test_unknown_game_suggests_the_nearest(wrong, near):
     with pytest.raises(InputError, match=rf"unknown game '{wrong}': expected one of the \d+ .*did you mean '{near}"):
+        resolve_game(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", " ", "ALE/"])
+def test_an_empty_game_suggests_none(wrong):
+    with pytest.raises(InputError, match=rf"unknown game '{wrong}': .* name one, such as 'breakout'$"):
         resolve_game(wrong)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 
 import numpy as np
@@ -136,6 +137,11 @@ def test_wrong_arguments(made_up, untrained):
         rl.explain(made_up, untrained, target="UP")
     with pytest.raises(InputError, match="batch should be at least 1, got 0"):
         rl.explain(made_up, untrained, batch=0)
+    explain = inspect.unwrap(rl.explain)  # below the type checks that only these tests have
+    with pytest.raises(InputError, match=r"batch should be a whole number, got 2\.5"):
+        explain(made_up, untrained, batch=2.5)
+    with pytest.raises(InputError, match="unknown target None: expected one of chosen, largest"):
+        explain(made_up, untrained, target=None)
     with pytest.raises(InputError, match=r"one of epsilon, lrp-0, .* got 'no-such-rule'"):
         rl.explain(made_up, untrained, composite="no-such-rule")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import os
 import re
 from collections import deque
 
@@ -140,6 +142,28 @@ def test_numbers_out_of_range(untrained, numbers, text):
         rl.record(untrained, **numbers)
 
 
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ({"seed": "a"}, "seed should be a whole number, got 'a'"),
+        ({"seed": True}, "seed should be a whole number, got True"),
+        ({"decisions": 2.5}, "decisions should be a whole number, got 2.5"),
+        ({"epsilon": None}, "epsilon should be a finite number, got None"),
+        ({"epsilon": float("nan")}, "epsilon should be a finite number, got nan"),
+    ],
+)
+def test_what_is_no_number(untrained, numbers, text):
+    with pytest.raises(InputError, match=re.escape(text)):
+        inspect.unwrap(rl.record)(untrained, **numbers)  # below the type checks that only these tests have
+
+
+@pytest.mark.atari
+def test_numpy_numbers_can_be_saved(untrained, tmp_path):
+    played = inspect.unwrap(rl.record)(untrained, seed=np.int64(3), decisions=np.int64(2), epsilon=np.float32(0.5))
+    played.save(tmp_path / "played.npz")
+    assert (played.seed, played.epsilon, len(Trajectory.load(tmp_path / "played.npz"))) == (3, 0.5, 2)
+
+
 def test_restacking_by_hand(made_up):
     planes, starts = made_up.planes, set(np.flatnonzero(made_up.starts).tolist())
     stack = deque(maxlen=4)
@@ -202,6 +226,23 @@ def stored(trajectory, path, **changes):
         ({"lives": np.zeros(3, np.int64)}, "lives should be int64 (10,), is int64 (3,)"),
         ({"q_values": np.zeros((10, 6), np.float32)}, "q_values should be float32 (10, 4), is float32 (10, 6)"),
         ({"rewards": np.zeros(10, np.float32)}, "rewards should be float64 (10,), is float32 (10,)"),
+        ({"planes": np.array(1, np.uint8)}, "planes should be uint8 (10, 84, 84), is uint8 ()"),
+        ({"starts": np.zeros(10, bool)}, "the first decision should be the start of a game, starts has False"),
+        ({"chosen_by": np.full(10, 77, np.uint8)}, "chosen_by should be 0 .. 2, has 77"),
+        ({"chosen": np.full(10, -1)}, "chosen should be 0 .. 3, has -1"),
+        ({"chosen": np.full(10, 4)}, "chosen should be 0 .. 3, has 4"),
+        ({"lives": np.full(10, -1)}, "lives should be at least 0, has -1"),
+        ({"q_values": np.full((10, 4), np.nan, np.float32)}, "q_values contains NaN or infinity"),
+        ({"rewards": np.full(10, np.inf)}, "rewards contains NaN or infinity"),
+        ({"header": {"game": 3}}, "game should be the name of a game, is 3"),
+        ({"header": {"actions": None}}, "actions should be a list of different names, is None"),
+        ({"header": {"actions": 4}}, "actions should be a list of different names, is 4"),
+        ({"header": {"actions": ["NOOP", "NOOP", "LEFT", "RIGHT"]}}, "actions should be a list of different names"),
+        ({"header": {"actions": [[], {}, 1, "RIGHT"]}}, "actions should be a list of different names"),
+        ({"header": {"agent_steps": "many"}}, "agent_steps should be a whole number, at least 0, is 'many'"),
+        ({"header": {"seed": 1.5}}, "seed should be a whole number, 0 .. 4294967295, is 1.5"),
+        ({"header": {"epsilon": float("nan")}}, "epsilon should be a probability, 0 .. 1, is nan"),
+        ({"header": {"agent_fingerprint": None}}, "agent_fingerprint should be a name of weights, is None"),
     ],
 )
 def test_wrong_content(made_up, tmp_path, changes, text):
@@ -209,6 +250,50 @@ def test_wrong_content(made_up, tmp_path, changes, text):
     stored(made_up, path, **changes)
     with pytest.raises(InputError, match=re.escape(text)):
         Trajectory.load(path)
+
+
+@pytest.mark.parametrize("header", ["[]", '"text"', "3", "null"])
+def test_a_header_that_is_no_object(made_up, tmp_path, header):
+    path = tmp_path / "played.npz"
+    np.savez(path, header=np.array(header))
+    with pytest.raises(InputError, match="is not a trajectory saved by seqxai; save one with"):
+        Trajectory.load(path)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.5, 0.9])
+def test_flipped_bits(made_up, tmp_path, share):
+    path = tmp_path / "played.npz"
+    made_up.save(path)
+    content = bytearray(path.read_bytes())
+    for place in range(int(share * len(content)), int(share * len(content)) + 8):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"^.* is damaged \(.*\); record the trajectory again$"):
+        Trajectory.load(path)
+
+
+def test_an_unknown_compression(made_up, tmp_path):
+    path = tmp_path / "played.npz"
+    made_up.save(path)
+    content = path.read_bytes()
+    for record, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):  # each member says its method twice
+        start = content.index(record) + place
+        content = content[:start] + b"\x63\x00" + content[start + 2 :]
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"is damaged \(.*compression.*record the trajectory again"):
+        Trajectory.load(path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.npz")
+    with pytest.raises(InputError, match=r"is a pipe or a device; expected a trajectory file ending in \.npz"):
+        Trajectory.load(tmp_path / "pipe.npz")
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_names_no_file_can_have(name):
+    with pytest.raises(InputError, match=r"cannot be read: .*; give a trajectory file you may read"):
+        Trajectory.load(name)
 
 
 def test_wrong_files(made_up, tmp_path):
@@ -219,7 +304,7 @@ def test_wrong_files(made_up, tmp_path):
         Trajectory.load(tmp_path)
     made_up.save(path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(InputError, match="is truncated or not a trajectory; record it again"):
+    with pytest.raises(InputError, match="is truncated or not a trajectory; record the trajectory again"):
         Trajectory.load(path)
     np.savez(path, header=np.array([{"a": 1}], dtype=object))  # an object array is a pickle
     with pytest.raises(InputError, match=r"is damaged .*record the trajectory again"):

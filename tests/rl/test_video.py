@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import sys
 
@@ -278,6 +279,19 @@ def test_missing_encoder_names_the_extra(coloured, tmp_path, monkeypatch):
 def test_numbers_out_of_range(coloured, tmp_path, numbers, text):
     with pytest.raises(InputError, match=re.escape(text)):
         render(coloured, tmp_path / "video.mp4", **numbers)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "text"),
+    [
+        ({"fps": "x"}, "fps should be a finite number, got 'x'"),
+        ({"scale": 2.5}, "scale should be a whole number, got 2.5"),
+        ({"quantile": None}, "quantile should be a finite number, got None"),
+    ],
+)
+def test_what_is_no_number(coloured, tmp_path, numbers, text):
+    with pytest.raises(InputError, match=re.escape(text)):
+        inspect.unwrap(rl.render)(coloured, tmp_path / "video.mp4", **numbers)
 
 
 def test_nothing_to_show(coloured, tmp_path):
