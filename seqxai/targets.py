@@ -40,6 +40,11 @@ class Target(ABC):
         """
         value = self.value(trace, output)
         data = trace.data(value)
+        if value is output and data.dim() > 1 and all(data.shape[0] not in v.shape for v in trace.inputs):
+            raise TargetError(
+                f"Expected an output whose first dimension is the batch, got shape {tuple(data.shape)} for inputs of shape "
+                f"{', '.join(str(tuple(v.shape)) for v in trace.inputs)}; explain single samples, or an inner value with targets.Unit."
+            )
         table = _by_sample(data, trace)
         explained, relevance = self.combine(table)
         return Seed(value, relevance.reshape(data.shape), explained)

@@ -93,6 +93,13 @@ def test_nan_weights_behind_a_mask_are_named() -> None:
         seqxai.LRP(lambda x: model[1](torch.nan_to_num(model[0](x)))).attribute(torch.randn(2, 4), 0)
 
 
+@pytest.mark.parametrize("turn", [lambda y: y.t(), lambda y: torch.cat([y, y])])
+def test_an_output_without_the_batch_in_front_is_refused(turn: object) -> None:
+    weight = random(3, 5)
+    with pytest.raises(seqxai.errors.TargetError, match="first dimension is the batch"):
+        seqxai.LRP(lambda x: turn(F.linear(x, weight))).attribute(random(4, 5), 0)  # type: ignore[operator]
+
+
 def test_a_rounded_quotient_is_refused() -> None:
     with pytest.raises(seqxai.UnsupportedOperation, match="rounding_mode"):
         seqxai.LRP(lambda x: torch.div(x * 3, 0.5, rounding_mode="floor")).attribute(random(2, 4), 0)

@@ -7,9 +7,8 @@ included.  A rule turns relevance R into coefficients s, each with a :class:`Sha
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,16 +16,24 @@ from torch import Tensor
 from seqxai.errors import InputError
 from seqxai.rules.base import PLAIN, Rule, Share, Stabilizer
 from seqxai.rules.layers import Layer, layer_of, require_one_factor
-from seqxai.rules.regions import evaluate
+from seqxai.rules.parts import (
+    Bias,
+    box_part,
+    constant_part,
+    flat_part,
+    positive_part,
+    signed_parts,
+    square_part,
+    weights,
+    without_constants,
+)
 from seqxai.trace.graph import Node, Value
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow
 
 Coefficients = list[tuple[Share, Tensor]]
-Bias = Literal["include", "ignore"]
 TINY = 1e-9
-SMALL = 64  # a box of at most so many numbers is remembered by its numbers
 
 
 class AffineRule(Rule):
@@ -74,18 +81,6 @@ def constant_share(constant: Tensor | None, share: Share, s: Tensor) -> Tensor:
     if share.plain:
         return constant * s * share.plus if share.plus != 1 else constant * s
     return (constant.clamp(min=0) * share.plus + constant.clamp(max=0) * share.minus) * s
-
-
-def weights(layer: Layer, plus: float, minus: float, flow: Flow) -> Tensor:
-    """``plus W⁺ + minus W⁻``."""
-    if plus == minus == 1:
-        return layer.weight
-    require_one_factor(layer)
-
-    def build(weight: Tensor) -> Tensor:
-        return weight.clamp(min=0).mul_(plus).add_(weight.clamp(max=0), alpha=minus)
-
-    return flow.cache.get(layer.weight, ("signed", plus, minus), build)
 
 
 def _at_input(layer: Layer, share: Share, s: Tensor, value: Value, flow: Flow) -> Tensor:
@@ -138,105 +133,6 @@ def contribution(value: Value, share: Share, s: Tensor, flow: Flow) -> Tensor:
         return -box_part(value, flow, swapped=bool(share.plus)) * s
     pair = square_part(value, flow) if share.kind == "square" else flat_part(value, flow)
     return pair * s
-
-
-# ---- sums of contributions, evaluated through the region below a value ------------------------------------------------------
-
-
-def positive_part(value: Value, flow: Flow, bias: Bias = "include") -> Tensor:
-    """p: the sum of the positive contributions to a weighted value.
-
-    The constants of the sum are one contribution: they are added first, as in a layer into which a batch norm was folded.
-    """
-
-    def at_layer(node: Node) -> tuple[Tensor, Tensor]:
-        layer = layer_of(node)
-        source, x = node.inputs[0], layer.x
-        up, down = weights(layer, 1.0, 0.0, flow), weights(layer, 0.0, 1.0, flow)
-        if flow.structure.nonnegative(source):
-            positive = layer.forward(x, up)
-        else:
-            positive = layer.forward(x.clamp(min=0), up).add_(layer.forward(x.clamp(max=0), down))
-        if node.output is value:  # the other part is only looked at further up
-            return positive, positive
-        z = flow.trace.data(node.output)
-        bias = layer.shaped_bias(z)
-        return positive, (z if bias is None else z - bias) - positive
-
-    positive = evaluate(value, flow, at_layer, constants=False)[0]
-    constant = constant_part(value, flow) if bias == "include" else None
-    return positive if constant is None else positive + constant.clamp(min=0)
-
-
-def constant_part(value: Value, flow: Flow) -> Tensor | None:
-    """The sum of the constants in a weighted value (biases, shifts), broadcastable to it; ``None`` if there are none."""
-    node = value.node
-    if node is not None and flow.structure.is_layer(node):
-        layer = layer_of(node)
-        return layer.shaped_bias(flow.trace.data(value))
-
-    def at_layer(node: Node) -> tuple[Tensor, Tensor]:
-        layer = layer_of(node)
-        zero = torch.zeros((), dtype=layer.x.dtype, device=layer.x.device).expand(node.output.shape)
-        bias = layer.shaped_bias(zero)
-        return (zero, zero) if bias is None else (bias.expand(zero.shape),) * 2
-
-    return evaluate(value, flow, at_layer, mode="linear")[0]
-
-
-def box_part(value: Value, flow: Flow, swapped: bool = False) -> Tensor:
-    """``Σ low w⁺ + high w⁻`` over the inputs of a weighted value; low and high exchanged if ``swapped``."""
-
-    def at_layer(node: Node) -> tuple[Tensor, Tensor]:
-        layer = layer_of(node)
-        require_one_factor(layer)
-        low, high = flow.structure.boxes.of(node.inputs[0])
-        return _box_sum(layer, low, high, flow), _box_sum(layer, high, low, flow)
-
-    return evaluate(value, flow, at_layer, constants=False)[swapped]
-
-
-def _box_sum(layer: Layer, low: Tensor, high: Tensor, flow: Flow) -> Tensor:
-    """One image serves the whole batch when the bounds do not depend on the sample; numbers are remembered."""
-    shape = layer.x.shape
-    single = layer.batched and len(shape) > 1 and all(b.dim() < len(shape) or b.shape[0] == 1 for b in (low, high))
-    one = (1, *shape[1:]) if single else tuple(shape)
-    up, down = weights(layer, 1.0, 0.0, flow), weights(layer, 0.0, 1.0, flow)
-
-    def build(weight: Tensor) -> Tensor:
-        return layer.forward(low.expand(one).contiguous(), up) + layer.forward(high.expand(one).contiguous(), down)
-
-    if max(low.numel(), high.numel()) > SMALL or not layer.batched:
-        return build(layer.weight)
-    numbers = (tuple(low.shape), tuple(low.flatten().tolist()), tuple(high.shape), tuple(high.flatten().tolist()))
-    return flow.cache.get(layer.weight, ("box", layer.signature(), one, numbers), build)
-
-
-def square_part(value: Value, flow: Flow) -> Tensor:
-    """``Σ w²`` over the inputs of a weighted value."""
-    return _of_ones(value, flow, "square", torch.square)
-
-
-def flat_part(value: Value, flow: Flow) -> Tensor:
-    """The number of inputs of a weighted value."""
-    return _of_ones(value, flow, "flat", torch.ones_like)
-
-
-def _of_ones(value: Value, flow: Flow, mode: str, build: Callable[[Tensor], Tensor]) -> Tensor:
-    def at_layer(node: Node) -> tuple[Tensor, Tensor]:
-        layer = layer_of(node)
-        require_one_factor(layer)
-        shape = layer.x.shape
-        one = (1, *shape[1:]) if layer.batched and len(shape) > 1 else tuple(shape)
-
-        def total(weight: Tensor) -> Tensor:
-            return layer.forward(layer.x.new_ones(one), build(weight))
-
-        key = ("sum", mode, layer.signature(), one)
-        found = flow.cache.get(layer.weight, key, total) if layer.batched else total(layer.weight)
-        return found, found
-
-    return evaluate(value, flow, at_layer, constants=False, mode=mode)[0]
 
 
 # ---- the rules --------------------------------------------------------------------------------------------------------------
@@ -345,17 +241,16 @@ class AlphaBeta(AffineRule):
 
     def coefficients(self, node: Node, relevance: Tensor, flow: Flow) -> Coefficients:
         """``s_p = α R / p`` and ``s_n = -β R / n``, with the guard for units that have one sign only."""
-        z, p = _parts(node, flow, self.bias)
-        n = z - p
-        # n is a difference: below its rounding it is nothing.
-        noise = 16 * torch.finfo(z.dtype).eps * (p + n.abs())
+        p, n = signed_parts(node.output, flow, self.bias)
+        # Where n is a difference it is nothing below its rounding.
+        noise = 16 * torch.finfo(p.dtype).eps * (p + n.abs())
         no_negative, no_positive = n >= -noise, p <= noise
         alpha = torch.where(no_positive, 0.0, torch.where(no_negative, 1.0, self.alpha))
         beta = torch.where(no_positive, -1.0, torch.where(no_negative, 0.0, self.beta))
         stabilizer = Stabilizer.ensure(self.epsilon)
-        up = stabilizer.divide(alpha.to(z.dtype) * relevance, p, node, flow)
+        up = stabilizer.divide(alpha.to(p.dtype) * relevance, p, node, flow)
         down = stabilizer.divide(
-            -beta.to(z.dtype) * relevance, torch.where(no_negative & ~no_positive, -torch.ones_like(n), n), node, flow
+            -beta.to(p.dtype) * relevance, torch.where(no_negative & ~no_positive, -torch.ones_like(n), n), node, flow
         )
         found = [(Share("signal", 1.0, 0.0, False), up), (Share("signal", 0.0, 1.0, False), down)]
         return book_constants(node, found, self.bias, flow)
@@ -458,13 +353,6 @@ class Flat(AffineRule):
 def _parts(node: Node, flow: Flow, bias: Bias) -> tuple[Tensor, Tensor]:
     z = flow.trace.data(node.output) if bias == "include" else without_constants(node.output, flow)
     return z, positive_part(node.output, flow, bias)
-
-
-def without_constants(value: Value, flow: Flow) -> Tensor:
-    """A weighted value without the constants of its sum."""
-    z = flow.trace.data(value)
-    constant = constant_part(value, flow)
-    return z if constant is None else z - constant
 
 
 def book_constants(node: Node, coefficients: Coefficients, bias: Bias, flow: Flow) -> Coefficients:
