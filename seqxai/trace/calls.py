@@ -87,3 +87,26 @@ def has_constant(args: tuple[Any, ...], constants: dict[int, Tensor]) -> bool:
     """Whether one of the arguments, or an element of a list among them, is a known constant."""
     items = [item for a in args for item in (a if isinstance(a, (list, tuple)) else (a,))]
     return any(isinstance(item, Tensor) and id(item) in constants for item in items)
+
+
+def written_tensor(operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
+    """The tensor a call writes into, if it does."""
+    out = kwargs.get("out")
+    if out is not None:
+        if not isinstance(out, Tensor):
+            raise UnsupportedOperation(f"{operation.name} with several out= tensors has no rule; use its return value.")
+        return out
+    if operation.mutates is not None:
+        return args[operation.mutates] if args else kwargs["input"]
+    if operation.inplace is not None and (kwargs.get("inplace") or (len(args) > operation.inplace and args[operation.inplace])):
+        return args[0] if args else kwargs["input"]
+    return None
+
+
+def without_memory(tensor: Tensor, path: str) -> UnsupportedOperation:
+    """The error for a tensor that torch.vmap, torch.func or a sparse layout keeps without memory of its own."""
+    kind = "a tensor batched by torch.vmap" if tensor.layout == torch.strided else f"a tensor of layout {tensor.layout}"
+    return UnsupportedOperation(
+        f"{kind} in {module_name(path)} has no memory of its own that could be followed; expected plain dense "
+        "tensors: write the operation without torch.vmap, torch.func or sparse layouts."
+    )

@@ -12,7 +12,17 @@ from torch.overrides import TorchFunctionMode
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
 from seqxai.trace.alias import alias_of, write_region
-from seqxai.trace.calls import COUNTS, constants_of, function_name, has_constant, is_active, of_integers, unsupported, version_of
+from seqxai.trace.calls import (
+    COUNTS,
+    constants_of,
+    function_name,
+    has_constant,
+    is_active,
+    of_integers,
+    unsupported,
+    version_of,
+    written_tensor,
+)
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
 from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
@@ -31,8 +41,9 @@ class CaptureMode(TorchFunctionMode):
         self.nodes = trace.nodes
         self.count = 0
         self.path = ""
-        self.bound: dict[int, tuple[Tensor, Value, Storage, int]] = {}
-        self.storages: dict[int, Storage] = {}
+        self.bound: dict[int, tuple[Tensor, Value, Storage | None, int]] = {}
+        # By memory: the one value that lives there, until a second one or a write makes a Storage necessary.
+        self.storages: dict[int, Storage | Value] = {}
         # Tensors known to be constant, and for each of their storages the first node that may have read it.
         self.constants: dict[int, Tensor] = {}
         self.read_since: dict[int, int] = {}
@@ -59,12 +70,13 @@ class CaptureMode(TorchFunctionMode):
         """The run is over: keep what the trace needs, and no reference that would keep memory in a cycle."""
         self.trace.count = self.count
         for storage in self.storages.values():
-            storage.close()
+            if type(storage) is Storage:
+                storage.close()
 
     def read(self, tensor: Tensor) -> Value | None:
         """The value a tensor holds now, or ``None`` if it does not depend on an explained input."""
         entry = self.bound.get(id(tensor))
-        if entry is not None and entry[2].version == entry[3]:
+        if entry is not None and (entry[2] is None or entry[2].version == entry[3]):
             return entry[1]
         if id(tensor) in self.constants:
             return None
@@ -74,19 +86,11 @@ class CaptureMode(TorchFunctionMode):
         try:
             return tensor.untyped_storage()._cdata
         except (NotImplementedError, RuntimeError) as error:
-            kind = (
-                "a tensor batched by torch.vmap"
-                if "vmap" in str(type(tensor)) or tensor.layout == torch.strided
-                else (f"a tensor of layout {tensor.layout}")
-            )
-            raise UnsupportedOperation(
-                f"{kind} in {module_name(self.path)} has no memory of its own that could be followed; expected plain dense "
-                "tensors: write the operation without torch.vmap, torch.func or sparse layouts."
-            ) from error
+            raise without_memory(tensor, self.path) from error
 
     def _read_by_storage(self, tensor: Tensor) -> Value | None:
         key = self._storage_key(tensor)
-        storage = self.storages.get(key)
+        storage = self._storage(key)
         if storage is None:
             self.constants[id(tensor)] = tensor
             self.read_since.setdefault(key, len(self.nodes))
@@ -125,7 +129,7 @@ class CaptureMode(TorchFunctionMode):
             if isinstance(argument, Tensor):
                 key = id(argument)
                 entry = bound.get(key)
-                if entry is not None and entry[2].version == entry[3]:
+                if entry is not None and (entry[2] is None or entry[2].version == entry[3]):
                     inputs.append(entry[1])
                     places.append(place)
                 elif key not in known:
@@ -158,21 +162,19 @@ class CaptureMode(TorchFunctionMode):
         self.count += 1
         node.outputs.append(fresh)
         memory = result.untyped_storage()._cdata
-        storage = self.storages.get(memory)
-        if storage is None:
-            storage = self.storages[memory] = Storage(fresh, result)
-        fresh.storage = storage
-        fresh.version = storage.version
-        bound[id(result)] = (result, fresh, storage, storage.version)
-        if not operation.reads:
-            for value in inputs:
-                value.used_by.append(ref)
-            return result
-        storage.add_reader(fresh)
+        fresh.needed = operation.reads
+        if memory not in self.storages:
+            self.storages[memory] = fresh
+            bound[id(result)] = (result, fresh, None, 0)
+        else:
+            self._share(memory, result, fresh)
+        reads = operation.reads
         for value in inputs:
             value.used_by.append(ref)
-            if not value.needed and value.storage is not None:
-                value.storage.add_reader(value)
+            if reads and not value.needed:
+                value.needed = True
+                if value.storage is not None:
+                    value.storage.add_reader(value)
         return result
 
     def _special(
@@ -198,7 +200,7 @@ class CaptureMode(TorchFunctionMode):
             )
         if operation.name == "einsum" and len(inputs) == 1 and not has_constant(args, self.constants):
             operation = SUMMED  # an einsum of one tensor adds and moves its elements
-        target = self._target(operation, args, kwargs)
+        target = written_tensor(operation, args, kwargs)
         if target is not None:
             return self._record_write(operation, func, args, kwargs, inputs, places, target)
         return self._record(operation, func, args, kwargs, inputs, places, func(*args, **kwargs))
@@ -258,8 +260,10 @@ class CaptureMode(TorchFunctionMode):
         if operation.reads:
             for value in inputs:
                 value.used_by.append(ref)
-                if not value.needed and value.storage is not None:
-                    value.storage.add_reader(value)
+                if not value.needed:
+                    value.needed = True
+                    if value.storage is not None:
+                        value.storage.add_reader(value)
         else:
             for value in inputs:
                 value.used_by.append(ref)
@@ -299,15 +303,32 @@ class CaptureMode(TorchFunctionMode):
         value = Value(self.count, tensor, node.ref, index)
         self.count += 1
         node.outputs.append(value)
-        key = tensor.untyped_storage()._cdata
-        storage = self.storages.get(key)
+        value.needed = node.operation.reads
+        self._share(tensor.untyped_storage()._cdata, tensor, value)
+
+    def _share(self, key: int, tensor: Tensor, value: Value) -> None:
+        """Link a new value to its memory, which other values may share."""
+        storage = self._storage(key)
         if storage is None:
-            storage = self.storages[key] = Storage(value, tensor)
-        value.storage = storage
-        value.version = version = storage.version
-        self.bound[id(tensor)] = (tensor, value, storage, version)
-        if node.operation.reads:
+            self.storages[key] = value
+            self.bound[id(tensor)] = (tensor, value, None, 0)
+            return
+        value.storage, value.version = storage, storage.version
+        self.bound[id(tensor)] = (tensor, value, storage, storage.version)
+        if value.needed:
             storage.add_reader(value)
+
+    def _storage(self, key: int) -> Storage | None:
+        """What is known of a piece of memory; from here on it is kept track of."""
+        found = self.storages.get(key)
+        if not isinstance(found, Value):
+            return found
+        storage = self.storages[key] = Storage(found, found.data)
+        found.storage, found.version = storage, 0
+        self.bound[id(found.data)] = (found.data, found, storage, 0)
+        if found.needed:
+            storage.add_reader(found)
+        return storage
 
     def _keep_constants(self, key: int) -> None:
         """A constant's memory is about to be overwritten: nodes that read it get a copy."""
@@ -319,26 +340,11 @@ class CaptureMode(TorchFunctionMode):
 
     # ---- writing in place ----------------------------------------------------------------------------------------------------
 
-    def _target(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-        """The tensor a call writes into, if it does."""
-        out = kwargs.get("out")
-        if out is not None:
-            if not isinstance(out, Tensor):
-                raise UnsupportedOperation(f"{operation.name} with several out= tensors has no rule; use its return value.")
-            return out
-        if operation.mutates is not None:
-            return args[operation.mutates] if args else kwargs["input"]
-        if operation.inplace is not None and (
-            kwargs.get("inplace") or (len(args) > operation.inplace and args[operation.inplace])
-        ):
-            return args[0] if args else kwargs["input"]
-        return None
-
     def _before_write(self, target: Tensor) -> Storage:
         """Let every earlier reader of the memory keep its copy; give a constant buffer a root first."""
         key = self._storage_key(target)
         self._keep_constants(key)
-        storage = self.storages.get(key)
+        storage = self._storage(key)
         if storage is None:
             self._save(target)
             storage = self.storages[key] = self._constant_root(target)
@@ -428,7 +434,7 @@ class CaptureMode(TorchFunctionMode):
 
     def _opened(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert operation.open is not None
-        target = self._target(operation, args, kwargs)
+        target = written_tensor(operation, args, kwargs)
         kept = {key: value for key, value in kwargs.items() if key != "out"}
         with self:
             result = operation.open(*args, **kept)
@@ -478,7 +484,7 @@ class CaptureMode(TorchFunctionMode):
                 if kwargs.get("training") or (len(args) > 5 and args[5]):
                     operation.open(*args, **kwargs)
                 return
-            target = self._target(operation, args, kwargs)
+            target = written_tensor(operation, args, kwargs)
         else:
             name = getattr(func, "__name__", "")
             writes = name.endswith("_") and not name.endswith("__")
