@@ -11,18 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
+from seqxai.trace import calls
 from seqxai.trace.alias import alias_of, write_region
-from seqxai.trace.calls import (
-    COUNTS,
-    constants_of,
-    function_name,
-    has_constant,
-    is_active,
-    of_integers,
-    unsupported,
-    version_of,
-    written_tensor,
-)
+from seqxai.trace.calls import constants_of, function_name, is_active, unsupported
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
 from seqxai.trace.operations import IGNORED, NOTED, REFUSED, TABLE, Operation
 
@@ -86,7 +77,7 @@ class CaptureMode(TorchFunctionMode):
         try:
             return tensor.untyped_storage()._cdata
         except (NotImplementedError, RuntimeError) as error:
-            raise without_memory(tensor, self.path) from error
+            raise calls.without_memory(tensor, self.path) from error
 
     def _read_by_storage(self, tensor: Tensor) -> Value | None:
         key = self._storage_key(tensor)
@@ -198,9 +189,9 @@ class CaptureMode(TorchFunctionMode):
             raise unsupported(
                 f"torch.div with rounding_mode={kwargs['rounding_mode']!r}", self.path, [tuple(v.shape) for v in inputs]
             )
-        if operation.name == "einsum" and len(inputs) == 1 and not has_constant(args, self.constants):
+        if operation.name == "einsum" and len(inputs) == 1 and not calls.has_constant(args, self.constants):
             operation = SUMMED  # an einsum of one tensor adds and moves its elements
-        target = written_tensor(operation, args, kwargs)
+        target = calls.written_tensor(operation, args, kwargs)
         if target is not None:
             return self._record_write(operation, func, args, kwargs, inputs, places, target)
         return self._record(operation, func, args, kwargs, inputs, places, func(*args, **kwargs))
@@ -280,7 +271,7 @@ class CaptureMode(TorchFunctionMode):
         result: Any,
     ) -> Any:
         if operation.kind in ("add", "mul", "activation") and not inputs[0].data.dtype.is_floating_point and len(inputs) == 1:
-            operation = of_integers(operation, result)
+            operation = calls.of_integers(operation, result)
         if isinstance(result, Tensor):
             for place in places:
                 if type(place) is int and args[place] is result:
@@ -434,7 +425,7 @@ class CaptureMode(TorchFunctionMode):
 
     def _opened(self, operation: Operation, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         assert operation.open is not None
-        target = written_tensor(operation, args, kwargs)
+        target = calls.written_tensor(operation, args, kwargs)
         kept = {key: value for key, value in kwargs.items() if key != "out"}
         with self:
             result = operation.open(*args, **kept)
@@ -464,14 +455,14 @@ class CaptureMode(TorchFunctionMode):
             self.trace.notes.append((name, self.path))
             return func(*args, **kwargs)
         tensors = [t for t in (*args, *kwargs.values()) if isinstance(t, Tensor)]
-        before = [version_of(t) for t in tensors]
+        before = [calls.version_of(t) for t in tensors]
         result = func(*args, **kwargs)
-        written = before != [version_of(t) for t in tensors]
+        written = before != [calls.version_of(t) for t in tensors]
         outputs = result if isinstance(result, (list, tuple)) else (result,)
         if written or any(isinstance(t, Tensor) and (t.dtype.is_floating_point or t.dtype.is_complex) for t in outputs):
             raise unsupported(name, self.path, [tuple(v.shape) for v in inputs])
         integers = any(isinstance(t, Tensor) and t.dtype not in (torch.bool, torch.uint8) for t in outputs)
-        if integers and func not in COUNTS and any(not v.data.dtype.is_floating_point for v in inputs):
+        if integers and func not in calls.COUNTS and any(not v.data.dtype.is_floating_point for v in inputs):
             raise unsupported(f"{name} on integers", self.path, [tuple(v.shape) for v in inputs])
         return result
 
@@ -484,7 +475,7 @@ class CaptureMode(TorchFunctionMode):
                 if kwargs.get("training") or (len(args) > 5 and args[5]):
                     operation.open(*args, **kwargs)
                 return
-            target = written_tensor(operation, args, kwargs)
+            target = calls.written_tensor(operation, args, kwargs)
         else:
             name = getattr(func, "__name__", "")
             writes = name.endswith("_") and not name.endswith("__")
