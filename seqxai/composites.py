@@ -23,23 +23,35 @@ KINDS = ("layer", "linear", "convolution", "recurrent", "sum", "product", "avera
 MAXIMUM = WinnerTakesAll()
 
 
-class Part(Node):
+class Part:
     """One kind of computation inside a fused recurrent node, as selectors see it: its layers, its sums, or its gates' products."""
 
     def __init__(self, node: Node, kind: str) -> None:
-        super().__init__(
-            Operation(node.name, kind), node.function, node.args, node.kwargs, node.inputs[:1], node.places[:1], node.path, None, node.index
-        )
-        self.outputs = node.outputs
+        self.whole = node
+        self.operation = PARTS[kind]
+        self.inputs = node.inputs[:1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
 
 
-def kinds_of(node: Node) -> frozenset[str]:
+PARTS = {kind: Operation("recurrent", kind) for kind in ("linear", "add", "mul")}
+
+
+KINDS_OF_PARTS = {
+    "linear": frozenset({"recurrent", "layer", "linear"}),
+    "add": frozenset({"recurrent", "sum"}),
+    "mul": frozenset({"recurrent", "product"}),
+}
+
+
+def kinds_of(node: Node | Part) -> frozenset[str]:
     """The words a selector may use for a node."""
     kind = node.operation.kind
+    if isinstance(node, Part):
+        return KINDS_OF_PARTS[kind]
     if kind == "recurrent":
         return frozenset({"recurrent", "layer", "linear", "sum", "product"})
-    if isinstance(node, Part):
-        return frozenset({"recurrent"} | {"linear": {"layer", "linear"}, "add": {"sum"}, "mul": {"product"}}[kind])
     if kind in ("linear", "convolution"):
         return frozenset({kind, "layer", "product"} if len(node.inputs) > 1 else {kind, "layer"})
     if kind == "mul":

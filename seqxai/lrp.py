@@ -244,16 +244,16 @@ class LRP(Attributor):
 
         versions = _versions(trace)
 
-        def walk(booking: bool = False, at: str | None = None) -> Any:
-            with torch.inference_mode(False):
-                return again(booking, at)
-
-        def again(booking: bool, at: str | None) -> Any:
+        def again(booking: bool = False, at: str | None = None) -> Any:
             if _versions(trace) != versions:
                 raise InputError(
                     "The model's weights changed since this was explained, so its run cannot be walked again; ask for the ledger and for "
                     "at(...) before the next update, or explain again."
                 )
+            with torch.inference_mode(False):
+                return walk(booking, at)
+
+        def walk(booking: bool, at: str | None = None) -> Any:
             self.cache.begin()
             watched = trace.at(at) if at is not None else None
             walks = [
@@ -278,7 +278,7 @@ class LRP(Attributor):
             inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
             settings={"product": products.name(self.product), "bilinear": str(self.bilinear), "composite": self.composite.name},
             _ledger=found.ledger,
-            _walk=walk,
+            _walk=again,
         )
 
     def _structure(self, trace: Trace) -> Structure:

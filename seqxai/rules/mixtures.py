@@ -90,7 +90,7 @@ def share_out(node: Node, terms: list[Term], s: Tensor, flow: Flow) -> None:
     """
     groups: dict[Any, list[Term]] = {}
     for term in terms:
-        key = term.signal.number if isinstance(term.signal, Value) else id(term)
+        key = term.signal.number if isinstance(term.signal, Value) else ("constant", id(term if term.signal is None else term.signal))
         groups.setdefault(key, []).append(term)
     for group in groups.values():
         _share_group(node, group, s, flow)
@@ -111,12 +111,12 @@ def _share_group(node: Node, group: list[Term], s: Tensor, flow: Flow) -> None:
         return
     gates = {t.gate.number for t in gated if t.gate is not None}
     weight = sum(t.factor for t in gated)
-    if len(gates) > 1 or (plain, weight) not in ((1.0, -1.0), (0.0, 1.0)):
+    if len(gates) > 1 or plain not in (0.0, -weight):
         raise _too_many(node)
     gate, product = gated[0].gate, gated[0].product
     assert gate is not None
     assert product is not None
-    _share_product(node, product, gate, weight < 0, signal, content, s, flow)
+    _share_product(node, product, gate, plain != 0, signal, content, s * (plain or weight), flow)
 
 
 def _share_product(

@@ -66,9 +66,13 @@ class Preactivation:
             self.shifted = True
             inner = self._source(exponent, leaves)
             return -inner if signs else inner
+        if kind == "activation" and self.gate and node.name == "tanh":
+            argument, scale = _unscaled(node.inputs[0])
+            self.shifted = self.shifted or argument is not node.inputs[0]
+            inner = self._source(argument, leaves)
+            return 2.0 * scale * inner if signs else inner
         if kind == "activation":
-            inner = self._source(node.inputs[0], leaves)
-            return 2.0 * inner if signs and self.gate and node.name == "tanh" else inner
+            return self._source(node.inputs[0], leaves)
         if kind == "gate":
             return self._look(node.inputs[0], leaves, signs)
         if kind == "route" and node.operation.how in ROUTES and node.mutated is None:
@@ -107,8 +111,19 @@ class Preactivation:
             if not positive and not bool((scale <= 0).all()):
                 return None
         inner = self._look(node.inputs[0], leaves, signs)
-        self.shifted = inner is not None
+        self.shifted = self.shifted or inner is not None
         return inner if inner is None or positive or not signs else -inner
+
+
+def _unscaled(value: Value) -> tuple[Value, float]:
+    """The a and the k of an argument ``k a``: in ``½ (1 + tanh(a / 2))``, which is ``σ(a)``, the share belongs to a."""
+    node = value.node
+    if node is None or node.operation.kind != "mul" or len(node.inputs) > 1 or node.name == "neg":
+        return value, 1.0
+    if node.name == "div" and node.places[0] not in (0, "input"):
+        return value, 1.0
+    scale = scale_of(node)
+    return (node.inputs[0], float(scale)) if isinstance(scale, (int, float)) and scale > 0 else (value, 1.0)
 
 
 def _inner_exp(node: Node) -> Value | None:

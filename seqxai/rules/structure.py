@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -62,6 +62,7 @@ class Structure:
         self.gates_fixed = self.product.takes_all and all(rule.takes_all for rule in chosen)
         self._inputs = inputs
         self._rules: dict[int, ProductRule] = {}
+        self.inside: dict[tuple[int, int], Any] = {}  # the rules inside recurrent nodes, by node and composite
         self.boxes = Boxes(trace)
 
     @cached_property

@@ -13,6 +13,7 @@ from seqxai.errors import CaptureError
 if TYPE_CHECKING:
     import torch
 
+    from seqxai.trace.lstm import Kept
     from seqxai.trace.operations import Operation
 
 Place = int | str | tuple[int | str, int]
@@ -224,6 +225,7 @@ class Trace:
         outputs: the active tensors among what it returned, as values, in order.
         notes: (function, module path) of everything that read numbers out of torch, such as ``.item()``.
         modules: module path -> the values its calls returned, in the order of the calls.
+        kept: index of an LSTM's node -> the gates of its run.
     """
 
     def __init__(self) -> None:
@@ -237,6 +239,7 @@ class Trace:
         self.bound: dict[int, tuple[Any, Value, Any, int]] = {}
         self.call: tuple[Any, tuple[Any, ...], dict[str, Any]] | None = None
         self.random_state: Any = None
+        self.kept: dict[int, Kept] = {}
         self.count = 0
 
     def producer(self, tensor: Tensor) -> Node | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
-from seqxai.trace import calls, recurrent
+from seqxai.trace import calls, lstm, recurrent
 from seqxai.trace.alias import alias_of, write_region
 from seqxai.trace.calls import constants_of, function_name, is_active, unsupported
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
@@ -40,7 +41,8 @@ class CaptureMode(TorchFunctionMode):
         # Tensors known to be constant, and for each of their storages the first node that may have read it.
         self.constants: dict[int, Tensor] = {}
         self.read_since: dict[int, int] = {}
-        self.protected: dict[int, list[Tensor]] = {}
+        self.protected: dict[int, list[Tensor]] | None = None  # by memory, looked up at the first write into a constant
+        self.belongings: Callable[[], Iterable[Tensor]] = tuple
         self.restored: list[tuple[Tensor, Tensor]] = []
 
     # ---- linking -----------------------------------------------------------------------------------------------------------
@@ -456,7 +458,11 @@ class CaptureMode(TorchFunctionMode):
                 f"{operation.name} in {module_name(self.path)} has weights that depend on the explained input; expected constant weights."
             )
         if call.layers == 1 and not self.unroll:
-            return self._record(operation, func, args, kwargs, inputs, places, func(*args))
+            if lstm.keeps_gates(call):
+                result, self.trace.kept[len(self.nodes)] = lstm.run(call)
+            else:
+                result = func(*args)
+            return self._record(operation, func, args, kwargs, inputs, places, result)
         with self:
             return recurrent.unrolled(call) if call.layers == 1 else recurrent.layer_by_layer(call, func)
 
@@ -468,11 +474,11 @@ class CaptureMode(TorchFunctionMode):
         kwargs: dict[str, Any],
         inputs: list[Value],
     ) -> Any:
-        name = function_name(func)
         if not inputs:
             if operation is None:
                 self._protect(None, func, args, kwargs)
             return func(*args, **kwargs)
+        name = function_name(func)
         if func in REFUSED:
             raise CaptureError(
                 f"Expected torch operations only, but {REFUSED[func]}, in {module_name(self.path)}; "
@@ -515,5 +521,11 @@ class CaptureMode(TorchFunctionMode):
 
     def _save(self, target: Tensor) -> None:
         key = self._storage_key(target)
+        if self.protected is None:
+            self.protected = {}
+            for tensor in self.belongings():
+                if tensor.layout == torch.strided and not tensor.is_quantized:
+                    with contextlib.suppress(NotImplementedError, RuntimeError):
+                        self.protected.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
         for original in self.protected.pop(key, ()):
             self.restored.append((original, original.detach().clone()))

@@ -7,7 +7,7 @@ import gc
 import math
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -74,14 +74,15 @@ def _capture(
     trace.input_tensors = [tensor.detach().clone() for tensor in tensors]
     trace.call = (model, args, dict(kwargs or {}))
     trace.random_state = torch.get_rng_state()
-    buffers = [(m, dict(m._buffers)) for m in _eager_modules(model)]
-    _protect(mode, model, (*args, *(kwargs or {}).values()))
+    names = dict(_modules_of(model))
+    buffers = [(m, dict(m._buffers)) for m in names if m._buffers and not isinstance(m, torch.jit.ScriptModule)]
+    mode.belongings = lambda: _belongings(model, (*args, *(kwargs or {}).values()))
     for tensor in trace.input_tensors:
         trace.inputs.append(mode.add_input(tensor))
     try:
-        with _quiet_interpreter(trace), _module_paths(mode, model), torch.no_grad():
+        with _quiet_interpreter(trace), _module_paths(mode, names), torch.no_grad():
             # Compiled code hides its operations; a stance makes torch run the original Python instead.
-            with _eager(model), _recurrent_errors(mode), mode:
+            with _eager(names), _recurrent_errors(mode), mode:
                 trace.output = model(*trace.input_tensors, *args, **(kwargs or {}))
             _finish(trace, mode)
     finally:
@@ -94,19 +95,23 @@ def _capture(
     return trace
 
 
-def _eager_modules(model: Any) -> list[nn.Module]:
-    modules = model.modules() if isinstance(model, nn.Module) else ()
-    return [m for m in modules if not isinstance(m, torch.jit.ScriptModule)]
+def _modules_of(model: Any) -> Iterator[tuple[nn.Module, str]]:
+    """Every module with its path, wrappers of torch.compile taken out of it."""
+    for name, module in model.named_modules() if isinstance(model, nn.Module) else ():
+        yield module, name.replace(COMPILED, "").removesuffix("._orig_mod") if "_orig_mod" in name else name
 
 
 @contextlib.contextmanager
-def _eager(model: Any) -> Iterator[None]:
+def _eager(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Run compiled code as the Python it came from."""
-    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
-        if isinstance(model, nn.Module) and any(hasattr(m, "_orig_mod") for m in model.modules()):
+    with torch.compiler.set_stance("force_eager"):
+        if not any("_orig_mod" in m._modules for m in modules):
+            yield
+            return
+        with warnings.catch_warnings():
             # torch warns that hooks fire once more for the compiled wrapper, which is harmless here.
             warnings.filterwarnings("ignore", message="Using `torch.compile")
-        yield
+            yield
 
 
 @contextlib.contextmanager
@@ -147,14 +152,12 @@ def _check_input(tensor: Any) -> None:
         raise InputError(f"The explained input must be finite, got {bad} NaN or infinite numbers; clean the input first.")
 
 
-def _protect(mode: CaptureMode, model: Any, constants: tuple[Any, ...]) -> None:
-    tensors = [c for c in constants if isinstance(c, Tensor)]
+def _belongings(model: Any, constants: tuple[Any, ...]) -> Iterator[Tensor]:
+    """The tensors a run must leave as they were: arguments, parameters, buffers."""
+    yield from (c for c in constants if isinstance(c, Tensor))
     if isinstance(model, nn.Module):
-        tensors += [*model.parameters(), *model.buffers()]
-    for tensor in tensors:
-        if tensor.layout == torch.strided and not tensor.is_quantized:
-            with contextlib.suppress(NotImplementedError, RuntimeError):
-                mode.protected.setdefault(tensor.untyped_storage()._cdata, []).append(tensor)
+        yield from model.parameters()
+        yield from model.buffers()
 
 
 @contextlib.contextmanager
@@ -176,21 +179,18 @@ def _quiet_interpreter(trace: Trace) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _module_paths(mode: CaptureMode, model: Any) -> Iterator[None]:
+def _module_paths(mode: CaptureMode, names: Mapping[nn.Module, str]) -> Iterator[None]:
     """Follow which module is running, with torch's global module hooks."""
-    names = {}
-    if isinstance(model, nn.Module):
-        names = {id(m): name.replace(COMPILED, "").removesuffix("._orig_mod") for name, m in model.named_modules()}
     stack: list[str] = []
 
     def enter(module: nn.Module, inputs: Any) -> None:
         if isinstance(module, torch.jit.ScriptModule):
             raise UnsupportedOperation(
-                f"The scripted module {names.get(id(module), type(module).__name__)!r} runs outside Python, where its operations "
+                f"The scripted module {names.get(module, type(module).__name__)!r} runs outside Python, where its operations "
                 "cannot be recorded; expected an eager module: pass the module from before torch.jit.script or torch.jit.trace."
             )
         stack.append(mode.path)
-        name = names.get(id(module))
+        name = names.get(module)
         mode.path = name if name is not None else f"{mode.path}.{type(module).__name__}".lstrip(".")
 
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:

@@ -32,7 +32,7 @@ def recurrent(node: Node, flow: Flow) -> None:
     """Hand the relevance of a layer's outputs to its input and its initial states."""
     call = call_of(node)
     layout = Layout(call, flow.trace.data(_output(node)))
-    cell = CELLS[call.cell](call, layout, _rules(node, flow))
+    cell = CELLS[call.cell](call, layout, _rules(node, flow), flow.trace.kept.get(node.index))
     left = cell.walk(_arrived(node, layout, flow), flow.booking)
     _give(node, call, layout, left, flow)
 
@@ -56,10 +56,14 @@ def _plain(rule: Rule | ProductRule) -> bool:
 
 
 def _chosen(node: Node, composite: Composite, structure: Structure) -> tuple[Rule, Rule, ProductRule]:
-    from seqxai.composites import Part
+    found: tuple[Rule, Rule, ProductRule] | None = structure.inside.get((node.index, id(composite)))
+    if found is None:
+        from seqxai.composites import Part
 
-    layer, total = (composite.rule(Part(node, kind), structure) for kind in ("linear", "add"))
-    return layer, total, composite.product(Part(node, "mul"), structure) or structure.product
+        layer, total = (composite.rule(Part(node, kind), structure) for kind in ("linear", "add"))
+        product = composite.product(Part(node, "mul"), structure) or structure.product
+        found = structure.inside[node.index, id(composite)] = (layer, total, product)
+    return found
 
 
 def _rules(node: Node, flow: Flow) -> Rules:
@@ -138,7 +142,7 @@ def cell_states(trace: Trace, node: Node) -> Value:
     layout = Layout(call, trace.data(_output(node)))
     from seqxai.rules.product import SignalTakesAll
 
-    cell = LSTM(call, layout, Rules(Stabilizer(0.0), Stabilizer(0.0), SignalTakesAll()))
+    cell = LSTM(call, layout, Rules(Stabilizer(0.0), Stabilizer(0.0), SignalTakesAll()), trace.kept.get(node.index))
     data = layout.own(layout.together(cell.cells[:, 1:]))
     value = Value(trace.count, data, node.ref, CELL_STATES)
     trace.count += 1

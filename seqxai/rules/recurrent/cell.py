@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,30 +13,38 @@ from torch import Tensor
 from seqxai.rules.base import Stabilizer
 from seqxai.rules.product import Part, ProductRule
 from seqxai.rules.recurrent.layout import Layout
+from seqxai.trace.lstm import Kept
 from seqxai.trace.recurrent import Call
 
 
-class Quotient(NamedTuple):
-    """``1 / (z + offset)``, and the fraction of relevance the offset and zero denominators keep."""
+class Quotient:
+    """The stabilised inverse of a denominator, ``1 / (z + offset)``; 0 where the denominator is 0.
 
-    inverse: Tensor
-    absorbed: Tensor
+    Args:
+        z: the denominator.
+        stabilizer: "signed" or "absolute".
 
+    Attributes:
+        inverse: of z's shape.
+    """
 
-def quotient(z: Tensor, stabilizer: Stabilizer) -> Quotient:
-    """The stabilised inverse of a denominator; 0 where the denominator is 0."""
-    if stabilizer.epsilon == 0:
-        inverse = 1.0 / z
-        dead = ~torch.isfinite(inverse)
-        return Quotient(inverse.masked_fill_(dead, 0.0), dead.to(z.dtype))
-    size = z.new_tensor(stabilizer.epsilon)
-    offset = torch.copysign(size, z + 0.0) if stabilizer.kind == "signed" else size
-    inverse = 1.0 / (z + offset)
-    if stabilizer.kind != "signed":
-        dead = ~torch.isfinite(inverse)
-        inverse = inverse.masked_fill_(dead, 0.0)
-        return Quotient(inverse, torch.where(dead, 1.0, offset * inverse))
-    return Quotient(inverse, offset * inverse)
+    def __init__(self, z: Tensor, stabilizer: Stabilizer) -> None:
+        self.z = z
+        self.stabilizer = stabilizer
+        if stabilizer.epsilon and stabilizer.kind == "signed":
+            self.inverse = self._offset().add_(z).reciprocal_()
+        else:
+            self.inverse = (z + self._offset()).reciprocal_()
+            self.inverse.masked_fill_(~torch.isfinite(self.inverse), 0.0)
+
+    def _offset(self) -> Tensor:
+        size = self.z.new_tensor(self.stabilizer.epsilon)
+        return torch.copysign(size, self.z) if self.stabilizer.kind == "signed" else size
+
+    @cached_property
+    def absorbed(self) -> Tensor:
+        """The fraction of relevance that the offset keeps; all of it where the denominator is 0."""
+        return torch.where(self.inverse == 0, 1.0, self._offset() * self.inverse)
 
 
 @dataclass(frozen=True)
@@ -95,10 +104,12 @@ class Cell(ABC):
         call: a call of one layer.
         layout: its arrays.
         rules: the rules inside it.
+        kept: the gates, if the run kept them.
     """
 
-    def __init__(self, call: Call, layout: Layout, rules: Rules) -> None:
+    def __init__(self, call: Call, layout: Layout, rules: Rules, kept: Kept | None = None) -> None:
         self.call = call
+        self.kept = kept
         self.layout = layout
         self.rules = rules
         self.groups = [call.group(direction) for direction in range(layout.directions)]
@@ -108,6 +119,11 @@ class Cell(ABC):
         """From the relevance at the outputs to coefficients at the input."""
 
     # ---- weights ---------------------------------------------------------------------------------------------------------------
+
+    def preactivations(self, rows: int) -> Tensor:
+        """``W x + U h + b`` of the first rows for all steps, (D, T, B, rows)."""
+        weights = [torch.cat((group[0][:rows], group[1][:rows]), 1) for group in self.groups]
+        return self.layout.product(weights, self.bias("both", 0, rows))
 
     def w(self, start: int, stop: int) -> list[Tensor]:
         """Rows of the input's weights, a matrix for each direction."""
@@ -141,6 +157,11 @@ class Cell(ABC):
 
     # ---- the loop's view of arrays ------------------------------------------------------------------------------------------------
 
+    @property
+    def multiply(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """The matrix product of the loop's arrays."""
+        return torch.mm if self.layout.directions == 1 else torch.bmm
+
     def by_step(self, array: Tensor) -> tuple[Tensor, ...]:
         """The steps of (D, T, B, K): (B, K) each for one direction, (D, B, K) for two."""
         return array[0].unbind(0) if self.layout.directions == 1 else array.unbind(1)
@@ -158,5 +179,5 @@ class Cell(ABC):
         return state.unsqueeze(0) if self.layout.directions == 1 else state
 
     def held(self, factor: Tensor, at_padding: float) -> Tensor:
-        """A coefficient, with what it is where nothing happens."""
-        return factor if self.layout.padded is None else factor.masked_fill(self.layout.padded, at_padding)
+        """A coefficient, in place, with what it is where nothing happens."""
+        return factor if self.layout.padded is None else factor.masked_fill_(self.layout.padded, at_padding)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from seqxai.rules.product import Shares
-from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Quotient, quotient
+from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Quotient
 
 
 class GRU(Cell):
@@ -27,12 +27,11 @@ class GRU(Cell):
     def parts(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Pre-activations of r and z together, ``W_n x + b``, ``U_n h + b'``, and r and z opened together; (D, T, B, ·)."""
         h = self.size
-        from_x = self.layout.from_input(self.w(0, 3 * h), self.bias("input", 0, 3 * h))
-        from_h = self.layout.from_state(self.u(0, 3 * h))
-        bias = self.shaped(self.bias("state", 0, 3 * h))
-        from_h = from_h if bias is None else from_h + bias
-        gates = from_x[..., : 2 * h] + from_h[..., : 2 * h]
-        return gates, from_x[..., 2 * h :], from_h[..., 2 * h :], torch.sigmoid(gates)
+        width = self.layout.x.shape[-1]
+        gates = self.preactivations(2 * h)
+        from_x = self.layout.product(self.w(2 * h, 3 * h), self.bias("input", 2 * h, 3 * h), slice(width))
+        from_h = self.layout.product(self.u(2 * h, 3 * h), self.bias("state", 2 * h, 3 * h), slice(width, None))
+        return gates, from_x, from_h, torch.sigmoid(gates)
 
     @cached_property
     def hidden(self) -> tuple[Tensor, Tensor]:
@@ -45,7 +44,7 @@ class GRU(Cell):
         r, z = opened.chunk(2, -1)
         before, after = self.hidden
         z_n = x_n + r * h_n
-        sums, layer = quotient(after, self.rules.sums), quotient(z_n, self.rules.layer)
+        sums, layer = Quotient(after, self.rules.sums), Quotient(z_n, self.rules.layer)
         added, kept = (1 - z) * torch.tanh(z_n) * sums.inverse, z * before * sums.inverse
         if self.rules.product.takes_all:
             return self._walk_fixed(arrived, booking, (added, kept), r, sums, layer)
@@ -74,7 +73,7 @@ class GRU(Cell):
         hidden, factor, kept = self.by_step(self.layout.before), self.by_step(factors), self.by_step(keep)
         relevance = self.one(torch.zeros_like(self.layout.before[:, 0]) if arrived.hidden is None else arrived.hidden)
         blocks = factors.shape[-1] // self.size
-        at_steps = []
+        at_steps, multiply = [], self.multiply
         for t in range(self.layout.steps - 1, -1, -1):
             relevance = relevance if out is None else relevance + out[t]
             at_steps.append(relevance)
@@ -82,7 +81,7 @@ class GRU(Cell):
                 s = relevance * factor[t]
             else:
                 s = (factor[t].unflatten(-1, (blocks, self.size)) * relevance.unsqueeze(-2)).flatten(-2)
-            relevance = torch.matmul(s, u).mul_(hidden[t]).addcmul_(relevance, kept[t])
+            relevance = multiply(s, u).mul_(hidden[t]).addcmul_(relevance, kept[t])
         return self.all_steps(at_steps[::-1]), self.final(relevance)
 
     def _book_bias(self, left: Left, at_candidate: Tensor, at_recalled: Tensor) -> None:
@@ -106,7 +105,7 @@ class GRU(Cell):
         new, old, recalled = share(-z_z, z_n), share(z_z, before), share(z_r, h_n)
         at_candidate = added * new.signal
         at_product = at_candidate * layer.inverse * r * h_n
-        inner, l_r, l_z = (quotient(value, self.rules.layer) for value in (h_n, z_r, z_z))
+        inner, l_r, l_z = (Quotient(value, self.rules.layer) for value in (h_n, z_r, z_z))
         to_r, to_z = at_product * recalled.gate, added * new.gate + kept * old.gate
         to_h = at_product * recalled.signal
         k_r, k_z, k_h, k_n = to_r * l_r.inverse, to_z * l_z.inverse, to_h * inner.inverse, at_candidate * layer.inverse

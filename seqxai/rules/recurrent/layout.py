@@ -95,32 +95,37 @@ class Layout:
     def before(self) -> Tensor:
         """(D, T, B, P): the hidden state each step starts from."""
         hidden = self.apart(self.time_major(self.output))
-        initial = self.states(self.call.states[0])
+        initial = self.states(self.call.states[0]).unsqueeze(1)
         if self.padded is not None:
-            hidden = torch.where(self.padded, initial.unsqueeze(1), hidden)
-        return torch.cat((initial.unsqueeze(1), hidden[:, :-1]), 1)
+            hidden = torch.where(self.padded, initial, hidden)
+        return torch.cat((initial, hidden[:, :-1]), 1)
+
+    @cached_property
+    def joined(self) -> Tensor:
+        """(D, T, B, F + P): what each step reads, its input and the hidden state before it."""
+        x = self.x.unsqueeze(0) if self.directions == 1 else torch.stack((self.x, self.x.flip(0)))
+        return torch.cat((x, self.before), -1)
 
     @cached_property
     def x(self) -> Tensor:
         """(T, B, F)."""
         return self.time_major(self.call.x)
 
-    def from_input(self, weights: list[Tensor], bias: list[Tensor | None]) -> Tensor:
-        """``W x + b`` of all steps and directions in one product, (D, T, B, K).
+    def product(self, weights: list[Tensor], bias: list[Tensor | None], columns: slice = slice(None)) -> Tensor:
+        """``W x + U h + b`` of all steps in one product a direction, (D, T, B, K).
 
         Args:
-            weights: a matrix (K, F) for each direction.
+            weights: a matrix (K, F + P) for each direction.
             bias: a vector (K,) for each direction.
+            columns: a part of what the steps read.
         """
-        if self.directions == 1:
-            return torch.nn.functional.linear(self.x, weights[0], bias[0]).unsqueeze(0)
-        biases = torch.cat([b for b in bias if b is not None]) if bias[0] is not None else None
-        return self.apart(torch.nn.functional.linear(self.x, torch.cat(weights), biases))
-
-    def from_state(self, weights: list[Tensor]) -> Tensor:
-        """``U h`` of all steps, (D, T, B, K), without the bias."""
-        rows = self.before.reshape(self.directions, self.steps * self.batch, -1)
-        found = torch.bmm(rows, torch.stack(weights).mT) if self.directions > 1 else (rows[0] @ weights[0].mT).unsqueeze(0)
+        rows = self.joined.view(self.directions, self.steps * self.batch, -1)[..., columns]
+        found = rows.new_empty(*rows.shape[:2], weights[0].shape[0])
+        for direction, (weight, shift) in enumerate(zip(weights, bias, strict=True)):
+            if shift is None:
+                torch.mm(rows[direction], weight.T, out=found[direction])
+            else:
+                torch.addmm(shift, rows[direction], weight.T, out=found[direction])
         return found.view(self.directions, self.steps, self.batch, -1)
 
     def to_input(self, s: Tensor, weights: list[Tensor]) -> Tensor:

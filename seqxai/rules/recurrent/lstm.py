@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from seqxai.rules.product import Shares
-from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Quotient, quotient
+from seqxai.rules.recurrent import transitions
+from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Quotient
 
 
 class LSTM(Cell):
@@ -32,33 +33,39 @@ class LSTM(Cell):
     def pre(self) -> Tensor:
         """Pre-activations of i, f, g (and o, if it is needed), (D, T, B, K)."""
         rows = (3 if self.fixed else 4) * self.size
-        found = self.layout.from_input(self.w(0, rows), self.bias("both", 0, rows))
-        return found.add_(self.layout.from_state(self.u(0, rows)))
+        return self.preactivations(rows)
 
     @cached_property
-    def gates(self) -> tuple[Tensor, Tensor, Tensor]:
-        """σ(i), σ(f), tanh(g); where nothing happens the cell keeps its content."""
-        opened = torch.sigmoid(self.pre[..., : 2 * self.size])
+    def candidate(self) -> Tensor:
+        """The pre-activation of g."""
+        return self.kept.candidate if self.kept is not None else self.pre[..., 2 * self.size : 3 * self.size]
+
+    @cached_property
+    def gates(self) -> tuple[Tensor, Tensor]:
+        """σ(i) and σ(f); where nothing happens the cell keeps its content."""
+        if self.kept is not None:
+            opened = self.kept.opened
+        else:
+            opened = torch.sigmoid(self.pre[..., : 2 * self.size])
         i, f = opened.chunk(2, -1)
-        g = torch.tanh(self.pre[..., 2 * self.size : 3 * self.size])
-        return self.held(i, 0.0), self.held(f, 1.0), g
+        return self.held(i, 0.0), self.held(f, 1.0)
 
     @cached_property
     def new(self) -> Tensor:
         """σ(i) tanh(g): what is added to the cell."""
-        return self.gates[0] * self.gates[2]
+        return self.kept.new if self.kept is not None else torch.tanh(self.candidate).mul_(self.gates[0])
 
     @cached_property
     def cells(self) -> Tensor:
-        """(D, T + 1, B, H): the cell state before the first step and after each, recomputed."""
-        _, f, _ = self.gates
-        shape = (f.shape[0], f.shape[1] + 1, *f.shape[2:])
-        found = torch.empty(shape, dtype=f.dtype, device=f.device)
-        found[:, 0] = self.layout.states(self.call.states[1])
-        steps = self.by_step(found)
-        for step, (added, forget) in enumerate(zip(self.by_step(self.new), self.by_step(f), strict=True)):
-            torch.addcmul(added, forget, steps[step], out=steps[step + 1])
-        return found
+        """(D, T + 1, B, H): the cell state before the first step and after each."""
+        if self.kept is not None:
+            return self.kept.cells
+        state = self.one(self.layout.states(self.call.states[1]))
+        found = [state]
+        for added, forget in zip(self.by_step(self.new), self.by_step(self.gates[1]), strict=True):
+            state = torch.addcmul(added, forget, state)
+            found.append(state)
+        return self.all_steps(found)
 
     def walk(self, arrived: Arrived, booking: bool) -> Left:
         """See :class:`Cell`."""
@@ -70,53 +77,54 @@ class LSTM(Cell):
         """``s = R / c'``; ``c`` receives ``f c s``, the candidate ``i g s``, whose sum is divided again."""
         h = self.size
         after, before = self.cells[:, 1:], self.cells[:, :-1]
-        z_g = self.pre[..., 2 * h :]
-        sums, layer = quotient(after, self.rules.sums), quotient(z_g, self.rules.layer)
+        sums, layer = Quotient(after, self.rules.sums), Quotient(self.candidate, self.rules.layer)
         to_cell = (self.gates[1] * before).mul_(sums.inverse)
-        to_candidate = (self.new * layer.inverse).mul_(sums.inverse)
+        to_candidate = (self.new * sums.inverse).mul_(layer.inverse)
         to_cell, to_candidate = self.held(to_cell, 1.0), self.held(to_candidate, 0.0)
-        relevance, coefficients, states = self._loop_fixed(arrived, to_cell, to_candidate, booking)
-        left = Left(coefficients, self.w(2 * h, 3 * h), states)
-        if booking:
+        relevance, states = self._loop_fixed(arrived, to_cell, to_candidate, booking)
+        left = Left(to_candidate, self.w(2 * h, 3 * h), states)
+        if booking and relevance is not None:
             self._book_fixed(left, relevance, sums, layer)
         return left
 
     def _loop_fixed(
         self, arrived: Arrived, to_cell: Tensor, to_candidate: Tensor, booking: bool
-    ) -> tuple[list[Tensor], Tensor, tuple[Tensor, ...]]:
-        """Hidden and cell state hand their relevance to the same sum: one array holds what both have."""
-        u = self.recurrent_weights(2 * self.size, 3 * self.size)
-        coefficients = torch.empty_like(to_candidate)
-        out, cells = (None if a is None else self.by_step(a) for a in (arrived.output, arrived.cells))
-        hidden, s = self.by_step(self.layout.before), self.by_step(coefficients)
-        keep, enter = self.by_step(to_cell), self.by_step(to_candidate)
-        relevance = self._start(arrived)
-        kept = []
+    ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+        """Hidden and cell state hand their relevance to the same sum: one array holds what both have.
+
+        The factors ``to_candidate`` become the coefficients of the candidate's sum, in place.
+        """
+        rows = slice(2 * self.size, 3 * self.size)
+        parts = [part for part in (arrived.output, arrived.cells) if part is not None]
+        added = parts[0] + parts[1] if len(parts) > 1 else parts[0] if parts else None
+        before = self.layout.before
+        if transitions.worthwhile(before.shape):
+            u = torch.stack(self.u(rows.start, rows.stop))
+            relevance = transitions.relevance_of_states(self._start(arrived), u, before, to_cell, to_candidate, added)
+            to_candidate.mul_(relevance)
+            return relevance, (torch.bmm(to_candidate[:, 0], u).mul_(before[:, 0]), relevance[:, 0] * to_cell[:, 0])
+        u = self.recurrent_weights(rows.start, rows.stop)
+        out = None if added is None else self.by_step(added)
+        hidden, keep, enter = self.by_step(before), self.by_step(to_cell), self.by_step(to_candidate)
+        state = self.one(self._start(arrived))
+        kept, multiply = [], self.multiply
         for t in range(self.layout.steps - 1, -1, -1):
             if out is not None:
-                relevance = relevance + out[t]
-            if cells is not None:
-                relevance = relevance + cells[t]
+                state = state + out[t]
             if booking:
-                kept.append(relevance)
-            torch.mul(relevance, enter[t], out=s[t])
-            past = torch.matmul(s[t], u)
-            if t == 0:
-                break
-            relevance = past.mul_(hidden[t]).addcmul_(relevance, keep[t])
-        states = (self.final(past * hidden[0]), self.final(relevance * keep[0]))
-        return kept, coefficients, states
+                kept.append(state)
+            past = multiply(enter[t].mul_(state), u).mul_(hidden[t])
+            if t:
+                state = past.addcmul_(state, keep[t])
+        return self.all_steps(kept[::-1]) if booking else None, (self.final(past), self.final(state * keep[0]))
 
     def _start(self, arrived: Arrived) -> Tensor:
-        shape = (self.layout.directions, self.layout.batch, self.size)
-        total = torch.zeros(shape, dtype=self.cells.dtype, device=self.cells.device)
-        for part in (arrived.hidden, arrived.cell):
-            if part is not None:
-                total = total + part
-        return self.one(total)
+        parts = [part for part in (arrived.hidden, arrived.cell) if part is not None]
+        if not parts:
+            return torch.zeros_like(self.layout.before[:, 0])
+        return parts[0] + parts[1] if len(parts) > 1 else parts[0]
 
-    def _book_fixed(self, left: Left, kept: list[Tensor], sums: Quotient, layer: Quotient) -> None:
-        relevance = self.all_steps(kept[::-1])
+    def _book_fixed(self, left: Left, relevance: Tensor, sums: Quotient, layer: Quotient) -> None:
         left.book("stabilizer", relevance * self.held(sums.absorbed, 0.0))
         left.book("stabilizer", relevance * self.held(self.new * sums.inverse * layer.absorbed, 0.0))
         bias = self.shaped(self.bias("both", 2 * self.size, 3 * self.size))
@@ -132,8 +140,8 @@ class LSTM(Cell):
         after, before = self.cells[:, 1:], self.cells[:, :-1]
         share = self.rules.product.shares
         into, keep, out = share(z_i, z_g), share(z_f, before), share(z_o, after)
-        sums = quotient(after, self.rules.sums)
-        layers = quotient(self.pre, self.rules.layer)
+        sums = Quotient(after, self.rules.sums)
+        layers = Quotient(self.pre, self.rules.layer)
         l_i, l_f, l_g, l_o = layers.inverse.chunk(4, -1)
         added, kept = self.new * sums.inverse, self.gates[1] * before * sums.inverse
         by_cell = self.held(torch.cat((added * into.gate * l_i, kept * keep.gate * l_f, added * into.signal * l_g), -1), 0.0)
@@ -157,7 +165,7 @@ class LSTM(Cell):
         if self.groups[0][4] is None:
             return None
         hidden = self.layout.apart(self.layout.time_major(self.layout.output))
-        found = quotient(hidden, self.rules.layer)
+        found = Quotient(hidden, self.rules.layer)
         return self.held(found.inverse, 0.0), self.held(found.absorbed, 0.0)
 
     def _loop_shared(self, arrived: Arrived, by_cell: Tensor, by_hidden: Tensor, to_cell: Tensor, to_signal: Tensor) -> dict[str, Tensor]:
@@ -170,6 +178,7 @@ class LSTM(Cell):
         waiting = None if padded is None else self.by_step(padded.to(by_cell.dtype))
         factors = [self.by_step(a) for a in (by_cell, by_hidden, to_cell, to_signal)]
         r_h, r_c = self._start_shared(arrived)
+        multiply = self.multiply
         kept: dict[str, list[Tensor]] = {"s": [], "at hidden": [], "at squashed": [], "at cell": []}
         for t in range(steps - 1, -1, -1):
             r_h = r_h if out is None else r_h + out[t]
@@ -180,7 +189,7 @@ class LSTM(Cell):
             for name, array in (("s", s), ("at hidden", r_h), ("at squashed", r_m), ("at cell", at_cell)):
                 kept[name].append(array)
             r_c = factors[2][t] * at_cell
-            past = torch.matmul(s, u) * hidden[t]
+            past = multiply(s, u) * hidden[t]
             r_h = past if waiting is None else past + waiting[t] * r_h
         return {name: self.all_steps(arrays[::-1]) for name, arrays in kept.items()} | {"h": r_h, "c": r_c}
 
@@ -193,7 +202,7 @@ class LSTM(Cell):
     def _projected(self, t: int, relevance: Tensor, project: Tensor) -> Tensor:
         assert self.projection is not None
         inverse, squashed = self.by_step(self.projection[0])[t], self.by_step(self.squashed)[t]
-        return torch.matmul(relevance * inverse, project) * squashed
+        return self.multiply(relevance * inverse, project) * squashed
 
     def _book_shared(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from seqxai.rules.recurrent.cell import Arrived, Cell, Left, quotient
+from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Quotient
 
 
 class RNN(Cell):
@@ -13,8 +13,8 @@ class RNN(Cell):
     def walk(self, arrived: Arrived, booking: bool) -> Left:
         """See :class:`Cell`."""
         rows = self.groups[0][0].shape[0]
-        z = self.layout.from_input(self.w(0, rows), self.bias("both", 0, rows)).add_(self.layout.from_state(self.u(0, rows)))
-        layer = quotient(z, self.rules.layer)
+        z = self.preactivations(rows)
+        layer = Quotient(z, self.rules.layer)
         enter = self.by_step(self.held(layer.inverse, 0.0))
         padded = self.layout.padded
         waiting = None if padded is None else self.by_step(padded.to(z.dtype))
@@ -26,7 +26,7 @@ class RNN(Cell):
             relevance = relevance if out is None else relevance + out[t]
             at_steps.append(relevance)
             s.append(relevance * enter[t])
-            past = torch.matmul(s[-1], u).mul_(hidden[t])
+            past = self.multiply(s[-1], u).mul_(hidden[t])
             relevance = past if waiting is None else past.addcmul_(waiting[t], relevance)
         left = Left(self.all_steps(s[::-1]), self.w(0, rows), (self.final(relevance),))
         if booking:
