@@ -18,7 +18,7 @@ from seqxai.rules.structure import Structure
 from seqxai.trace.graph import Node, Trace
 from seqxai.trace.operations import Operation
 
-Selector = Callable[[Node, Structure], bool]
+Selector = Callable[[Any, Structure], bool]
 KINDS = ("layer", "linear", "convolution", "recurrent", "sum", "product", "average-pool", "normalisation", "max")
 MAXIMUM = WinnerTakesAll()
 
@@ -45,24 +45,28 @@ KINDS_OF_PARTS = {
 }
 
 
+KINDS_OF = {
+    "recurrent": frozenset({"recurrent", "layer", "linear", "sum", "product"}),
+    "linear": frozenset({"linear", "layer"}),
+    "convolution": frozenset({"convolution", "layer"}),
+    "mul": frozenset({"product", "sum"}),
+    "normalisation": frozenset({"normalisation", "sum"}),
+    "max": frozenset({"max"}),
+    "max-pool": frozenset({"max"}),
+}
+SUM, AVERAGE, CONTRACTION = frozenset({"sum"}), frozenset({"average-pool", "sum"}), frozenset({"linear", "layer", "product"})
+
+
 def kinds_of(node: Node | Part) -> frozenset[str]:
     """The words a selector may use for a node."""
     kind = node.operation.kind
     if isinstance(node, Part):
         return KINDS_OF_PARTS[kind]
-    if kind == "recurrent":
-        return frozenset({"recurrent", "layer", "linear", "sum", "product"})
-    if kind in ("linear", "convolution"):
-        return frozenset({kind, "layer", "product"} if len(node.inputs) > 1 else {kind, "layer"})
-    if kind == "mul":
-        return frozenset({"product", "sum"})
+    if kind == "linear" and len(node.inputs) > 1:
+        return CONTRACTION
     if kind == "mean" and "avg_pool" in node.name:
-        return frozenset({"average-pool", "sum"})
-    if kind == "normalisation":
-        return frozenset({"normalisation", "sum"})
-    if kind in ("max", "max-pool"):
-        return frozenset({"max"})
-    return frozenset({"sum"})
+        return AVERAGE
+    return KINDS_OF.get(kind, SUM)
 
 
 def kind(*names: str) -> Selector:
@@ -184,7 +188,7 @@ class Composite:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "refuse_negative", refuse_negative)
 
-    def rule(self, node: Node, structure: Structure) -> Rule:
+    def rule(self, node: Node | Part, structure: Structure) -> Rule:
         """The rule of a node.
 
         Raises:
@@ -203,7 +207,7 @@ class Composite:
             f"add a pair such as ({sorted(kinds)[0]!r}, seqxai.rules.Epsilon())."
         )
 
-    def product(self, node: Node, structure: Structure) -> ProductRule | None:
+    def product(self, node: Node | Part, structure: Structure) -> ProductRule | None:
         """The product rule for a gate's product, ``None`` if no selector with a product rule matches."""
         for selector, rule in self.pairs:
             if isinstance(rule, ProductRule) and selector(node, structure):

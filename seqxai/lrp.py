@@ -15,19 +15,20 @@ from seqxai import composites, targets
 from seqxai.attribution import Attribution, Attributor, Ledger
 from seqxai.composites import Composite
 from seqxai.errors import CaptureError, CompositeError, InputError, TargetError
-from seqxai.rules.dispatch import step
 from seqxai.rules import product as products
+from seqxai.rules.dispatch import step
 from seqxai.rules.flow import Flow
 from seqxai.rules.product import ProductRule
 from seqxai.rules.recurrent import needs_steps
 from seqxai.rules.samples import Samples, SamplesLost
 from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
-from seqxai.targets import Seed, Several, Target
+from seqxai.targets import Seed, Target
 from seqxai.trace import Trace, Value, capture
 from seqxai.trace.calls import constants_of
 from seqxai.trace.graph import module_name
 from seqxai.trace.recording import TraceWarning
+
 
 @dataclass(frozen=True, eq=False)
 class Walk:
@@ -62,7 +63,7 @@ def propagate(
     structure = structure or Structure(trace, composite=composite)
     cache = cache or WeightCache()
     count = int(seed.explained.numel())
-    samples = Samples(trace, seed.value, count, booking)
+    samples = Samples(trace, seed.value, count, booking, dimension=seed.dimension)
     if booking and not samples.known:
         return _one_by_one(trace, composite, seed, structure, cache, watched)
     try:
@@ -151,11 +152,14 @@ def _one_by_one(
     relevances: list[Tensor] | None = None
     seen: dict[int, Tensor] = {}
     ledgers = []
-    rows = total.reshape(seed.explained.numel(), -1)
-    for index in range(rows.shape[0]):
-        part = torch.zeros_like(rows)
-        part[index] = rows[index]
-        single = Seed(seed.value, part.reshape(total.shape), seed.explained[index : index + 1])
+    count = seed.explained.numel()
+    # A vector or a scalar is one sample without a dimension for the batch.
+    batched = total.dim() > seed.dimension and total.shape[seed.dimension] == count
+    for index in range(count):
+        part = torch.zeros_like(total)
+        rows, given = (part.movedim(seed.dimension, 0), total.movedim(seed.dimension, 0)) if batched else (part[None], total[None])
+        rows[index] = given[index]
+        single = Seed(seed.value, part, seed.explained[index : index + 1], seed.dimension)
         samples = Samples(trace, seed.value, 1, True, mixed=True)
         flow = _flow(trace, composite, single, structure, samples, cache, True, watched)
         ledgers.append(_ledger(trace, flow, single, single.explained))
@@ -236,9 +240,8 @@ class LRP(Attributor):
             trace = capture(self.model, inputs, args, kwargs, unroll=True)
             structure = self._structure(trace)
         output = peel_softmax(trace)
-        several = isinstance(wanted, Several)
-        each: tuple[Target, ...] = wanted.targets if isinstance(wanted, Several) else (wanted,)
-        seeds = [self._seed(one, trace, output) for one in each]
+        several = wanted.many
+        seeds = [self._seed(one, trace, output) for one in wanted.each(trace, output)]
         if several and len({s.explained.shape for s in seeds}) > 1:
             raise TargetError("Several targets must explain the same number of samples.")
 

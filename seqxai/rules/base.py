@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -49,6 +50,11 @@ PLAIN = Share()
 SUM = Share("sum")
 
 
+@lru_cache(maxsize=64)
+def _number(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    return torch.tensor(number, dtype=dtype, device=device)
+
+
 @dataclass(frozen=True)
 class Stabilizer:
     """How a denominator z is kept away from zero; sign(0) = +1 throughout.
@@ -90,7 +96,7 @@ class Stabilizer:
         if node is None or node.operation.kind not in ("linear", "convolution"):
             # Copysign follows the sign bit of -0.0, but sign(0) = +1.  A negation can make one of a sum that cancels; a layer cannot.
             z = z + 0.0
-        return torch.copysign(z.new_tensor(self.epsilon), z)
+        return torch.copysign(_number(self.epsilon, z.dtype, z.device), z)
 
     def divide(self, relevance: Tensor, z: Tensor, node: Node, flow: Flow) -> Tensor:
         """``relevance / (z + offset)``; what the offset and zero denominators swallow is booked as ``stabilizer``."""

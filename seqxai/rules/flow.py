@@ -123,6 +123,8 @@ class Flow:
         """Whether a first layer has a rule for raw inputs (z^B, w², flat), which decides what shifts before it mean."""
         from seqxai.rules.affine import Flat, WSquare, ZBox
 
+        if not any(isinstance(rule, (ZBox, WSquare, Flat)) for _, rule in self.composite.pairs):
+            return False
         first = (node for node in self.trace.nodes if self.structure.is_first(node))
         return any(isinstance(self.composite.rule(node, self.structure), (ZBox, WSquare, Flat)) for node in first)
 

@@ -57,7 +57,7 @@ def preparation(node: Node, flow: Flow) -> bool:
 
     Its relevance belongs to the raw input: (x - μ) - (l - μ) = x - l.
     """
-    return len(node.inputs) == 1 and flow.structure.before_layers(node) and flow.input_rule
+    return len(node.inputs) == 1 and flow.input_rule and flow.structure.before_layers(node)
 
 
 def _divide(node: Node, relevance: Tensor, flow: Flow) -> Coefficients:

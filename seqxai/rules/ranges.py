@@ -82,9 +82,10 @@ def _safe(function: Callable[[float], float], x: float) -> float:
 
 def fixed(low: float, high: float) -> Callable[[Range, Node], Range]:
     """A squashing function with a known range."""
+    found = make(low, high, squashed=True)
 
     def apply(source: Range, node: Node) -> Range:
-        return make(low, high, squashed=True)
+        return found
 
     return apply
 
@@ -182,28 +183,34 @@ class Ranges:
         self.table: list[Range] = [ANY] * trace.count
         for value, given in zip(trace.inputs, inputs or [ANY] * len(trace.inputs), strict=True):
             self.table[value.number] = Range(0.0, 255.0) if value.data.dtype == torch.uint8 else given
+        table, handlers = self.table, self._handlers()
         for node in trace.nodes:
+            sources = []
             for value in node.inputs:
-                if value.node is None and value.constant:
-                    self.table[value.number] = Range(*bounds(value.data))
-            found = self._node(node)
+                if value.constant and value.producer is None:
+                    table[value.number] = Range(*bounds(value.data))
+                sources.append(table[value.number])
+            handler = handlers.get(node.operation.kind)
+            if handler is None:
+                continue
+            found = handler(node, sources)
             for value in node.outputs:
-                self.table[value.number] = found
+                table[value.number] = found
 
     def of(self, value: Value) -> Range:
         """The range of a value."""
         return self.table[value.number]
 
-    def _node(self, node: Node) -> Range:
-        kind = node.operation.kind
-        sources = [self.table[v.number] for v in node.inputs]
-        handler = getattr(self, "_" + kind.replace("-", "_"), None)
-        return handler(node, sources) if handler is not None else ANY
+    def _handlers(self) -> dict[str, Callable[[Node, list[Range]], Range]]:
+        """By the kind of operation; anything else may be any number."""
+        return {
+            "activation": self._activation, "softmax": self._softmax, "gate": self._gate, "route": self._route, "max-pool": self._max_pool,
+            "max": self._max, "mean": self._mean, "recurrent": self._recurrent, "add": self._add, "mul": self._mul,
+        }  # fmt: skip
 
     def _activation(self, node: Node, sources: list[Range]) -> Range:
-        if len(sources) != 1:
-            return ANY
-        return ACTIVATION.get(node.name, lambda s, n: ANY)(sources[0], node)
+        bound = ACTIVATION.get(node.operation.name)
+        return ANY if bound is None or len(sources) != 1 else bound(sources[0], node)
 
     def _softmax(self, node: Node, sources: list[Range]) -> Range:
         return Range(-INF, 0.0) if node.name == "log_softmax" else make(0.0, 1.0, squashed=True)
@@ -245,13 +252,12 @@ class Ranges:
             return source._replace(low=min(source.low, 0.0), high=max(source.high, 0.0))
         return POSITIVE if source.low >= 0 else ANY
 
-    def _linear(self, node: Node, sources: list[Range]) -> Range:
-        return ANY
-
     def _recurrent(self, node: Node, sources: list[Range]) -> Range:
         return POSITIVE if node.name.startswith("rnn_relu") else ANY
 
     def _add(self, node: Node, sources: list[Range]) -> Range:
+        if ANY in sources:
+            return ANY
         parts = addends(node)
         low = high = 0.0
         for factor, item in parts:

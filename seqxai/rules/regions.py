@@ -96,7 +96,7 @@ def _term(value: Value, flow: Flow, mode: str) -> Pair:
     """A product of which the gate takes a share contributes what it is; it has no weights to square or to count."""
     if mode in ("square", "flat"):
         raise CompositeError(
-            f"The rules WSquare and Flat divide by weights, but {value!r} stands in the same sum and is a product whose gate takes a share; "
+            f"The rules WSquare and Flat divide by weights, but {value!r} in the same sum is a product whose gate takes a share; "
             "use the epsilon rule there, or product='signal-takes-all'."
         )
     data = flow.trace.data(value)

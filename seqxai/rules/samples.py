@@ -27,17 +27,21 @@ class Samples:
 
     Args:
         trace: the recorded run.
-        value: the value in which the samples are the first dimension: what is explained.
+        value: the value in which the samples are one dimension, in their order: what is explained.
         count: the number of samples.
         needed: whether sums per sample will be asked for; otherwise nothing is followed until a deviation is.
         mixed: one sample of several is looked at, by relevance that starts from it alone.
+        dimension: which dimension of ``value`` the samples are.
     """
 
-    def __init__(self, trace: Trace, value: Value, count: int, needed: bool = True, mixed: bool = False) -> None:
+    def __init__(
+        self, trace: Trace, value: Value, count: int, needed: bool = True, mixed: bool = False, dimension: int = 0
+    ) -> None:
         self.trace = trace
         self.count = count
         self.mixed = mixed
         self.explained = value
+        self.dimension = dimension
         self.tables: dict[int, Table] = {}
         self.known = count <= 1
         self.followed = self.known
@@ -129,7 +133,7 @@ class Samples:
             for node in self.trace.nodes:
                 self._step(node)
             found = self.tables.get(explained.number)
-            if found is not None and found[0] == 0 and torch.equal(found[1].cpu(), torch.arange(self.count)):
+            if found is not None and found[0] == self.dimension and torch.equal(found[1].cpu(), torch.arange(self.count)):
                 self.known = True
                 return
         self.tables = {}

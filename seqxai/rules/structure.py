@@ -62,6 +62,7 @@ class Structure:
         self.gates_fixed = self.product.takes_all and all(rule.takes_all for rule in chosen)
         self._inputs = inputs
         self._rules: dict[int, ProductRule] = {}
+        self._gated: dict[int, Any] = {}
         self.inside: dict[tuple[int, int], Any] = {}  # the rules inside recurrent nodes, by node and composite
         self.boxes = Boxes(trace)
 
@@ -115,6 +116,12 @@ class Structure:
         Raises:
             UnsupportedOperation: if no factor, or both, could be the gate and no sharing was asked for.
         """
+        found = self._gated.get(node.index, self)
+        if found is self:
+            found = self._gated[node.index] = self._look_for_gate(node)
+        return found
+
+    def _look_for_gate(self, node: Node) -> Gated | None:
         if len(node.inputs) == 1:
             return Gated(0, None)
         a, b = (self.ranges.of(value) for value in node.inputs)
@@ -209,19 +216,22 @@ class Structure:
             kind = node.operation.kind
             if kind in LAYERS:
                 found = term = len(node.inputs) == 1
+            elif kind not in ("route", "add", "mul") or not any([terms[v.number] for v in node.inputs]):
+                if not (kind == "mul" and self.shares(node)):
+                    continue
+                found, term = False, self._signal_weighted(node, terms)
             elif kind == "route":
                 whole = node.operation.how in TRANSPARENT and self._all_active(node)
-                found, term = (whole and all(t[v.number] for v in node.inputs) for t in (table, terms))
+                found, term = (whole and all([t[v.number] for v in node.inputs]) for t in (table, terms))
             elif kind == "add":
                 active = [v for v in node.inputs if not self._inert[v.number]]
-                term = bool(active) and all(terms[v.number] for v in active) and not self._residual(node)
-                found = term and any(table[v.number] for v in active)
-            elif kind == "mul" and self.shares(node):
+                term = bool(active) and all([terms[v.number] for v in active]) and not self._residual(node)
+                found = term and any([table[v.number] for v in active])
+            elif self.shares(node):
                 found, term = False, self._signal_weighted(node, terms)
-            elif kind == "mul":
-                found, term = self._signal_weighted(node, table), self._signal_weighted(node, terms)
             else:
-                continue
+                term = self._signal_weighted(node, terms)
+                found = term and (self.gates_fixed or self._signal_weighted(node, table))
             if term:
                 for value in node.outputs:
                     table[value.number], terms[value.number] = found, term

@@ -124,7 +124,8 @@ def layer_by_layer(call: Call, kernel: Callable[..., Any]) -> tuple[Tensor, ...]
     Returns:
         What the kernel returns: output and final states.
     """
-    x, finals = call.x, [[] for _ in call.states]
+    x = call.x
+    finals: list[list[Tensor]] = [[] for _ in call.states]
     width = call.directions
     for layer in range(call.layers):
         size = call.per_direction * width

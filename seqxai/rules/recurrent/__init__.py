@@ -16,7 +16,7 @@ from seqxai.rules.recurrent.gru import GRU
 from seqxai.rules.recurrent.layout import Layout
 from seqxai.rules.recurrent.lstm import LSTM
 from seqxai.rules.recurrent.rnn import RNN
-from seqxai.trace.graph import Node, Trace, Value
+from seqxai.trace.graph import Node, Place, Trace, Value
 from seqxai.trace.recurrent import Call, parse
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _give(node: Node, call: Call, layout: Layout, left: Left, flow: Flow) -> Non
             flow.book_rows(entry, node, amount.sum((0, 1, 3), dtype=torch.float64))
 
 
-def _state_places(node: Node, call: Call) -> list[object]:
+def _state_places(node: Node, call: Call) -> list[Place]:
     """Where the initial states stand among the arguments."""
     position = 2 if call.batch_sizes is not None else 1
     return [(position, 0), (position, 1)] if call.cell == "lstm" else [position]

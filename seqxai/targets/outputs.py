@@ -1,107 +1,17 @@
-"""Targets: what is explained."""
+"""Targets among a model's outputs, and units of anything recorded."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from seqxai.errors import TargetError
+from seqxai.targets.base import Target, element, position, whole
 from seqxai.trace.graph import Trace, Value
-
-
-class Seed(NamedTuple):
-    """Where relevance starts.
-
-    Attributes:
-        value: the value it starts at; its first dimension is the batch.
-        relevance: of the value's shape.
-        explained: (B,), the scalar explained per sample.
-    """
-
-    value: Value
-    relevance: Tensor
-    explained: Tensor
-
-
-class Target(ABC):
-    """A scalar per sample, as a combination of a value's elements."""
-
-    def seed(self, trace: Trace, output: Value) -> Seed:
-        """Starting relevance for a trace.
-
-        Args:
-            trace: the recorded run.
-            output: the value the model returned, before a final softmax; (B, ...) or a scalar.
-        """
-        value = self.value(trace, output)
-        data = trace.data(value)
-        if value is output and data.dim() > 1 and all(data.shape[0] not in v.shape for v in trace.inputs):
-            raise TargetError(
-                f"Expected an output whose first dimension is the batch, got shape {tuple(data.shape)} for inputs of shape "
-                f"{', '.join(str(tuple(v.shape)) for v in trace.inputs)}; explain single samples, or an inner value with targets.Unit."
-            )
-        table = _by_sample(data, trace)
-        explained, relevance = self.combine(table)
-        return Seed(value, relevance.reshape(data.shape), explained)
-
-    def value(self, trace: Trace, output: Value) -> Value:
-        """The value that holds the explained elements."""
-        return output
-
-    @abstractmethod
-    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """From scores (B, ...) to the explained scalars (B,) and the starting relevance (B, ...)."""
-
-    @abstractmethod
-    def __str__(self) -> str:
-        """The target in words."""
-
-
-def _by_sample(data: Tensor, trace: Trace) -> Tensor:
-    """The batch dimension made explicit: (B, ...), at least two-dimensional."""
-    if data.dim() == 0:
-        return data.reshape(1, 1)
-    if data.dim() == 1:
-        # A vector in and a vector out is one sample without a batch dimension.
-        batched = any(len(v.shape) > 1 and v.shape[0] == data.shape[0] for v in trace.inputs)
-        return data.reshape(-1, 1) if batched else data.reshape(1, -1)
-    return data
-
-
-def _position(index: int, size: int, what: str) -> int:
-    if size == 0:
-        raise TargetError(f"Expected an output with at least one element, but {what} has none.")
-    if not -size <= index < size:
-        raise TargetError(f"The target {index} is out of range: expected an index from 0 to {size - 1} ({what} has {size}).")
-    return index % size
-
-
-def whole(index: Any) -> int:
-    """An index as an int.
-
-    Raises:
-        TargetError: if it is not a whole number.
-    """
-    if isinstance(index, bool) or not hasattr(index, "__index__"):
-        raise TargetError(f"Expected an output index as a whole number, got {index!r}.")
-    return int(index.__index__())
-
-
-def _element(scores: Tensor, index: int | tuple[int, ...]) -> tuple[int, ...]:
-    """An index beyond the batch, checked against the scores' shape."""
-    shape = tuple(scores.shape[1:])
-    given = tuple(whole(i) for i in (index if isinstance(index, tuple) else (index,)))
-    if len(given) != len(shape):
-        raise TargetError(
-            f"The target {index!r} must name one element of an output of shape (batch, {', '.join(map(str, shape))}): "
-            f"expected {len(shape)} {'index' if len(shape) == 1 else 'indices, as a tuple'}, got {len(given)}."
-        )
-    return tuple(_position(i, n, f"dimension {d + 1} of the output") for d, (i, n) in enumerate(zip(given, shape, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -112,7 +22,7 @@ class Index(Target):
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
-        place: Any = (slice(None), *_element(scores, self.index))
+        place: Any = (slice(None), *element(scores, self.index))
         relevance = torch.zeros_like(scores)
         relevance[place] = scores[place]
         return scores[place].clone(), relevance
@@ -128,7 +38,7 @@ class Largest(Target):
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`Target`."""
         rows = scores.flatten(1)
-        _position(0, rows.shape[1], "the output")
+        position(0, rows.shape[1], "the output")
         return PerSample(tuple(rows.argmax(1).tolist())).combine_rows(rows, scores.shape)
 
     def __str__(self) -> str:
@@ -148,7 +58,7 @@ class PerSample(Target):
         if len(self.indices) != scores.shape[0]:
             raise TargetError(f"Expected one target for each of {scores.shape[0]} samples, got {len(self.indices)}.")
         for index in self.indices:
-            _position(int(index), scores.shape[1], "the output")
+            position(int(index), scores.shape[1], "the output")
         return self.combine_rows(scores, scores.shape)
 
     def combine_rows(self, rows: Tensor, shape: torch.Size) -> tuple[Tensor, Tensor]:
@@ -216,7 +126,7 @@ class LogOdds(Target):
         """See :class:`Target`."""
         if scores.dim() != 2 or scores.shape[1] < 2:
             raise TargetError(f"Log-odds need an output of shape (batch, at least 2 classes), got {tuple(scores.shape)}.")
-        c = _position(whole(self.index), scores.shape[1], "the output")
+        c = position(whole(self.index), scores.shape[1], "the output")
         gaps = scores[:, c : c + 1] - scores
         gaps[:, c] = float("inf")
         share = torch.softmax(-gaps, 1)  # (B, classes), 0 at c
@@ -266,11 +176,18 @@ class Several(Target):
     """Several targets from one forward pass; results have a leading dimension, one entry per target."""
 
     targets: tuple[Any, ...]
+    many = True
 
     def __init__(self, targets: Sequence[Any]) -> None:
         if not isinstance(targets, (list, tuple)) or not targets:
             raise TargetError(f"Several takes a list of at least one target, got {targets!r}.")
         object.__setattr__(self, "targets", tuple(ensure(t) for t in targets))
+        if any(target.many for target in self.targets):
+            raise TargetError(f"Several takes targets of one scalar each, got {self}; ask for one of them at a time.")
+
+    def each(self, trace: Trace, output: Value) -> tuple[Target, ...]:
+        """See :class:`Target`."""
+        return self.targets
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """Not used: each target is walked back on its own."""
