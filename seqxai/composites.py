@@ -13,19 +13,37 @@ from seqxai.errors import CompositeError, InputError
 from seqxai.rules import affine
 from seqxai.rules.base import Rule, Stabilizer
 from seqxai.rules.pooling import WinnerTakesAll
+from seqxai.rules.product import ProductRule, Proportional
 from seqxai.rules.structure import Structure
 from seqxai.trace.graph import Node, Trace
+from seqxai.trace.operations import Operation
 
 Selector = Callable[[Node, Structure], bool]
-KINDS = ("layer", "linear", "convolution", "sum", "average-pool", "normalisation", "max")
+KINDS = ("layer", "linear", "convolution", "recurrent", "sum", "product", "average-pool", "normalisation", "max")
 MAXIMUM = WinnerTakesAll()
+
+
+class Part(Node):
+    """One kind of computation inside a fused recurrent node, as selectors see it: its layers, its sums, or its gates' products."""
+
+    def __init__(self, node: Node, kind: str) -> None:
+        super().__init__(
+            Operation(node.name, kind), node.function, node.args, node.kwargs, node.inputs[:1], node.places[:1], node.path, None, node.index
+        )
+        self.outputs = node.outputs
 
 
 def kinds_of(node: Node) -> frozenset[str]:
     """The words a selector may use for a node."""
     kind = node.operation.kind
+    if kind == "recurrent":
+        return frozenset({"recurrent", "layer", "linear", "sum", "product"})
+    if isinstance(node, Part):
+        return frozenset({"recurrent"} | {"linear": {"layer", "linear"}, "add": {"sum"}, "mul": {"product"}}[kind])
     if kind in ("linear", "convolution"):
-        return frozenset({kind, "layer"})
+        return frozenset({kind, "layer", "product"} if len(node.inputs) > 1 else {kind, "layer"})
+    if kind == "mul":
+        return frozenset({"product", "sum"})
     if kind == "mean" and "avg_pool" in node.name:
         return frozenset({"average-pool", "sum"})
     if kind == "normalisation":
@@ -39,8 +57,8 @@ def kind(*names: str) -> Selector:
     """Select by kind of operation.
 
     Args:
-        names: "linear", "convolution", "layer" (both), "sum" (additions, means, pools, norms), "average-pool",
-            "normalisation", "max".
+        names: "linear", "convolution", "layer" (both), "recurrent" (everything in a fused LSTM, GRU or RNN), "sum" (additions, means,
+            pools, norms), "product" (for product rules), "average-pool", "normalisation", "max".
 
     Raises:
         CompositeError: for an unknown kind.
@@ -126,9 +144,9 @@ def _selector(selector: Selector | str) -> Selector:
 class Composite:
     """An ordered list of ``(selector, rule)``; for each node the first selector that matches decides.
 
-    Routing and activations need no rule, gates have the product rule, and maxima default to winner-takes-all.  Layers and
-    sums without a
-    match are an error.
+    Routing and activations need no rule, and maxima default to winner-takes-all.  Product rules are looked for at products of gates
+    only, and other rules everywhere else, so that a path may be given both; products without a match have the rule of
+    ``LRP(product=...)``.  Layers and sums without a match are an error.
 
     Args:
         pairs: selectors are names of kinds, "first", "last", or what :func:`kind`, :func:`path`, :func:`first`,
@@ -161,6 +179,8 @@ class Composite:
             CompositeError: if no selector matches.
         """
         for selector, rule in self.pairs:
+            if isinstance(rule, ProductRule) and not (isinstance(rule, Proportional) and node.operation.kind in ("max", "max-pool")):
+                continue
             if selector(node, structure):
                 return rule
         kinds = kinds_of(node)
@@ -170,6 +190,13 @@ class Composite:
             f"The composite {self.name!r} has no rule for {node.describe()} (kind {' or '.join(sorted(kinds))}); "
             f"add a pair such as ({sorted(kinds)[0]!r}, seqxai.rules.Epsilon())."
         )
+
+    def product(self, node: Node, structure: Structure) -> ProductRule | None:
+        """The product rule for a gate's product, ``None`` if no selector with a product rule matches."""
+        for selector, rule in self.pairs:
+            if isinstance(rule, ProductRule) and selector(node, structure):
+                return rule
+        return None
 
     def check_paths(self, trace: Trace) -> None:
         """Refuse a module path that selects nothing.

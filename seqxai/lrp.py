@@ -16,7 +16,10 @@ from seqxai.attribution import Attribution, Attributor, Ledger
 from seqxai.composites import Composite
 from seqxai.errors import CaptureError, CompositeError, InputError, TargetError
 from seqxai.rules.dispatch import step
+from seqxai.rules import product as products
 from seqxai.rules.flow import Flow
+from seqxai.rules.product import ProductRule
+from seqxai.rules.recurrent import needs_steps
 from seqxai.rules.samples import Samples, SamplesLost
 from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
@@ -25,9 +28,6 @@ from seqxai.trace import Trace, Value, capture
 from seqxai.trace.calls import constants_of
 from seqxai.trace.graph import module_name
 from seqxai.trace.recording import TraceWarning
-
-PRODUCTS = ("signal-takes-all", "half")
-
 
 @dataclass(frozen=True, eq=False)
 class Walk:
@@ -59,7 +59,7 @@ def propagate(
         booking: keep the ledger.
         watched: values whose relevance is wanted.
     """
-    structure = structure or Structure(trace)
+    structure = structure or Structure(trace, composite=composite)
     cache = cache or WeightCache()
     count = int(seed.explained.numel())
     samples = Samples(trace, seed.value, count, booking)
@@ -174,7 +174,8 @@ class LRP(Attributor):
     Args:
         model: an ``nn.Module`` or a callable; not changed in any way.
         composite: rules by name or as an object, see :mod:`seqxai.composites`.
-        product: how a gate's product is shared: "signal-takes-all" (the gate receives nothing) or "half".
+        product: how a gate's product is shared where the composite says nothing else: "signal-takes-all" (the gate receives nothing),
+            "half", "proportional", "absolute", or a rule of :mod:`seqxai.rules.product` with its parameters.
         bilinear: "half" to share a product without a gate equally; by default it is refused.
         ledger: keep the ledger in the same pass instead of walking again when it is asked for.
 
@@ -187,19 +188,17 @@ class LRP(Attributor):
         model: Any,
         composite: str | Composite = "epsilon",
         *,
-        product: str = "signal-takes-all",
+        product: str | ProductRule = "signal-takes-all",
         bilinear: str | None = None,
         ledger: bool = False,
     ) -> None:
         if not callable(model):
             raise InputError(f"LRP explains an nn.Module or a callable, got {type(model).__name__}.")
-        if product not in PRODUCTS:
-            raise InputError(f"product must be one of {', '.join(PRODUCTS)}, got {product!r}.")
         if bilinear not in (None, "half"):
             raise InputError(f"bilinear must be None or 'half', got {bilinear!r}.")
         self.model = model
         self.composite = composites.ensure(composite)
-        self.product = product
+        self.product = products.ensure(product)
         self.bilinear = bilinear
         self.keeps_ledger = ledger
         self.cache = WeightCache()
@@ -232,8 +231,11 @@ class LRP(Attributor):
     ) -> Attribution:
         trace = capture(self.model, inputs, args, kwargs)
         _refuse_nan(trace, tuple(v.data for v in trace.outputs))
+        structure = self._structure(trace)
+        if needs_steps(trace, self.composite, structure):
+            trace = capture(self.model, inputs, args, kwargs, unroll=True)
+            structure = self._structure(trace)
         output = peel_softmax(trace)
-        structure = Structure(trace, bilinear=self.bilinear, product=self.product)
         several = isinstance(wanted, Several)
         each: tuple[Target, ...] = wanted.targets if isinstance(wanted, Several) else (wanted,)
         seeds = [self._seed(one, trace, output) for one in each]
@@ -274,10 +276,13 @@ class LRP(Attributor):
             target=str(wanted),
             method=f"lrp/{self.composite.name}",
             inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
-            settings={"product": self.product, "bilinear": str(self.bilinear), "composite": self.composite.name},
+            settings={"product": products.name(self.product), "bilinear": str(self.bilinear), "composite": self.composite.name},
             _ledger=found.ledger,
             _walk=walk,
         )
+
+    def _structure(self, trace: Trace) -> Structure:
+        return Structure(trace, bilinear=self.bilinear, product=self.product, composite=self.composite)
 
     def _seed(self, target: Target, trace: Trace, output: Value) -> Seed:
         with torch.no_grad():
@@ -294,7 +299,7 @@ def _versions(trace: Trace) -> list[int]:
     """Version counters of the parameters a trace used: an optimiser's step changes them."""
     found = []
     for node in trace.nodes:
-        if node.operation.kind in ("linear", "convolution", "embedding"):
+        if node.operation.kind in ("linear", "convolution", "embedding", "recurrent"):
             found += [t._version for _, t in constants_of(node) if isinstance(t, torch.nn.Parameter) and not t.is_inference()]
     return found
 
@@ -345,7 +350,7 @@ def _refuse_nan(trace: Trace, tensors: tuple[Tensor, ...]) -> None:
         return
     for node in trace.nodes:
         for place, tensor in constants_of(node):
-            if node.operation.kind in ("linear", "convolution") and not bool(torch.isfinite(tensor).all()):
+            if node.operation.kind in ("linear", "convolution", "recurrent") and not bool(torch.isfinite(tensor).all()):
                 raise InputError(
                     f"Expected finite weights, but argument {place} of {node.describe()} has NaN or infinite numbers; "
                     "load or train the model again."

@@ -13,5 +13,9 @@ from seqxai.rules.base import Rule as Rule
 from seqxai.rules.base import Stabilizer as Stabilizer
 from seqxai.rules.dispatch import Pass as Pass
 from seqxai.rules.dispatch import register as register
-from seqxai.rules.pooling import Proportional as Proportional
 from seqxai.rules.pooling import WinnerTakesAll as WinnerTakesAll
+from seqxai.rules.product import Absolute as Absolute
+from seqxai.rules.product import Half as Half
+from seqxai.rules.product import ProductRule as ProductRule
+from seqxai.rules.product import Proportional as Proportional
+from seqxai.rules.product import SignalTakesAll as SignalTakesAll

@@ -124,6 +124,8 @@ def _box_product(layer: Layer, s: Tensor, low: Tensor, high: Tensor, flow: Flow)
 
 def contribution(value: Value, share: Share, s: Tensor, flow: Flow) -> Tensor:
     """The relevance of a value that lies inside a sum: what its contributions receive together."""
+    if not flow.structure.weighted(value) and not (share.kind == "sum" or (share.kind == "signal" and share.plain)):
+        return _term(value, share, s, flow)
     if share.kind == "sum" or (share.kind == "signal" and share.plain):
         return flow.trace.data(value) * s * share.plus
     if share.kind == "signal":
@@ -133,6 +135,13 @@ def contribution(value: Value, share: Share, s: Tensor, flow: Flow) -> Tensor:
         return -box_part(value, flow, swapped=bool(share.plus)) * s
     pair = square_part(value, flow) if share.kind == "square" else flat_part(value, flow)
     return pair * s
+
+
+def _term(value: Value, share: Share, s: Tensor, flow: Flow) -> Tensor:
+    """A product whose gate takes a share stands in a sum of layers as the number it is."""
+    if share.kind == "signal":
+        return constant_share(flow.trace.data(value), share, s)
+    return torch.zeros_like(s)  # the bounds of a box; what it contributes itself came as another share
 
 
 # ---- the rules --------------------------------------------------------------------------------------------------------------

@@ -10,10 +10,12 @@ from torch import Tensor
 
 from seqxai.errors import CompositeError, InputError, UnsupportedOperation
 from seqxai.rules.base import Rule
+from seqxai.rules.gates import contract, multiply
 from seqxai.rules.merge import add, mean
 from seqxai.rules.normalisation import looked_up, normalise
-from seqxai.rules.pooling import Proportional, WinnerTakesAll
-from seqxai.rules.product import contract, multiply
+from seqxai.rules.pooling import WinnerTakesAll
+from seqxai.rules.product import Proportional
+from seqxai.rules.recurrent import recurrent
 from seqxai.rules.routing import route
 from seqxai.trace.calls import function_name, unsupported
 from seqxai.trace.graph import Node
@@ -77,7 +79,6 @@ def _fill(node: Node, flow: Flow) -> None:
 def _refuse(node: Node, flow: Flow) -> None:
     reasons = {
         "softmax": "shares one unit of probability among its inputs; as an attention gate it needs no relevance, here some arrived",
-        "recurrent": "is a fused recurrent kernel, which has no rule yet: write the cell with linear, sigmoid and tanh",
     }
     why = reasons.get(node.operation.kind, "has no rule")
     raise UnsupportedOperation(
@@ -102,7 +103,7 @@ def _custom(node: Node, flow: Flow) -> None:
 STEPS: dict[str, Callable[[Node, Flow], None]] = {
     "route": route, "gate": route, "activation": PASS, "linear": _layer, "convolution": _layer, "add": add, "mul": multiply,
     "mean": mean, "max-pool": _max, "max": _max, "normalisation": normalise, "embedding": looked_up, "fill": _fill,
-    "custom": _custom,
+    "recurrent": recurrent, "custom": _custom,
 }  # fmt: skip
 
 

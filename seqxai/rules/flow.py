@@ -177,6 +177,10 @@ class Flow:
         total = self.samples.dot(node.output, factor, amount)
         self._enter(entry, node, total)
 
+    def book_rows(self, entry: str, node: Node, rows: Tensor) -> None:
+        """Book sums at a recurrent node, (B,), one for each sequence of its call."""
+        self._enter(entry, node, self.samples.of_sequences(node, rows))
+
     # ---- the walk -------------------------------------------------------------------------------------------------------------
 
     def run(self, step: Callable[[Node, Flow], Any]) -> None:

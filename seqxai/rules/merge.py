@@ -85,6 +85,13 @@ def sum_rule(node: Node, flow: Flow) -> Epsilon:
 
 
 def _share_out(node: Node, share: Share, s: Tensor, flow: Flow) -> None:
+    if share.kind == SUM.kind and not flow.structure.gates_fixed:
+        from seqxai.rules import mixtures
+
+        mixed = mixtures.mixture(node, flow.structure)
+        if mixed is not None:
+            mixtures.share_out(node, mixed, s, flow)
+            return
     parts = addends(node)
     active = [part for part in parts if isinstance(part[1], Value)]
     for factor, item in parts:

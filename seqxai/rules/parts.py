@@ -107,7 +107,11 @@ def box_part(value: Value, flow: Flow, swapped: bool = False) -> Tensor:
         low, high = flow.structure.boxes.of(node.inputs[0])
         return _box_sum(layer, low, high, flow), _box_sum(layer, high, low, flow)
 
-    return evaluate(value, flow, at_layer, constants=False)[swapped]
+    def at_term(term: Value) -> tuple[Tensor, Tensor]:
+        zero = torch.zeros_like(flow.trace.data(term))  # it has no box: what it contributes is compared with nothing
+        return zero, zero
+
+    return evaluate(value, flow, at_layer, constants=False, at_term=at_term)[swapped]
 
 
 def _box_sum(layer: Layer, low: Tensor, high: Tensor, flow: Flow) -> Tensor:

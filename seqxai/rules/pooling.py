@@ -78,33 +78,29 @@ def _elementwise(node: Node, relevance: Tensor, flow: Flow) -> None:
             flow.book("constant", node, share)
 
 
-@dataclass(frozen=True)
-class Proportional(Rule):
-    """A max pool treated as a sum: relevance in proportion to the activations in the pool (Montavon et al. 2019, sec. 10.3.2).
+def in_proportion(node: Node, flow: Flow, stabilizer: Stabilizer) -> None:
+    """``R_i = a_i Σ_j R_j / (Σ a + ε)``; only the backward pass changes, the network still takes the maximum.
 
-    Args:
-        epsilon: stabilizer.
+    For non-negative activations (Montavon et al. 2019, sec. 10.3.2).
+
+    Raises:
+        CompositeError: if the activations may be negative, or the node is no pool.
     """
+    relevance = flow.take_relevance(node)
+    if relevance is None:
+        return
+    value = node.inputs[0]
+    if not flow.structure.nonnegative(value):
+        raise CompositeError(
+            f"The proportional rule for max pools needs non-negative activations; {node.describe()} has signed ones."
+        )
+    x = value.data
 
-    epsilon: float | Stabilizer = 1e-9
+    def total(t: Tensor) -> Tensor:
+        return _pooled_sum(node, t)
 
-    def __call__(self, node: Node, flow: Flow) -> None:
-        """``R_i = a_i Σ_j R_j / (Σ a + ε)``; only the backward pass changes, the network still takes the maximum."""
-        relevance = flow.take_relevance(node)
-        if relevance is None:
-            return
-        value = node.inputs[0]
-        if not flow.structure.nonnegative(value):
-            raise CompositeError(
-                f"The proportional rule for max pools needs non-negative activations; {node.describe()} has signed ones."
-            )
-        x = value.data
-
-        def total(t: Tensor) -> Tensor:
-            return _pooled_sum(node, t)
-
-        s = Stabilizer.ensure(self.epsilon).divide(relevance, total(x), node, flow)
-        flow.give(value, vjp(total, x, s).mul_(x))
+    s = stabilizer.divide(relevance, total(x), node, flow)
+    flow.give(value, vjp(total, x, s).mul_(x))
 
 
 def _pooled_sum(node: Node, x: Tensor) -> Tensor:

@@ -1,99 +1,170 @@
-"""Products of two values that both depend on the input."""
+"""Product rules: how relevance is shared between the two factors of a gate's product."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
-from seqxai.rules.layers import vjp
-from seqxai.rules.merge import scale, sum_rule, sum_to
-from seqxai.rules.structure import Gated
-from seqxai.trace.graph import Node
+from seqxai.errors import InputError
+from seqxai.rules.base import Rule, Stabilizer
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow
+    from seqxai.trace.graph import Node
+
+Part = float | Tensor
 
 
-def multiply(node: Node, flow: Flow) -> None:
-    """Element-wise products: by a constant, by a gate, or of two equals."""
-    if not flow.structure.is_product(node):
-        scale(node, flow)
-        return
-    gated = flow.structure.gated(node)
-    if gated is not None and gated.signal is None:
-        _to_constant(node, flow)
-    elif gated is None or flow.structure.product == "half":
-        _half(node, flow)
-    else:
-        scale(node, flow)
+class Shares(NamedTuple):
+    """Fractions of a product's relevance: to the gate, to the signal, and into the rule's own stabilizer; they sum to one."""
+
+    gate: Part
+    signal: Part
+    absorbed: Part = 0.0
 
 
-def _to_constant(node: Node, flow: Flow) -> None:
-    """A gate times a constant signal: the signal takes all, and it is a constant."""
-    slot = flow.take(node.output)
-    if not flow.booking:
-        return
-    for share, tensor in slot.items():
-        amount = tensor if share is None else flow.trace.data(node.output) * tensor
-        flow.book("constant", node, amount)
+class ProductRule(Rule):
+    """How the relevance of ``gate * signal`` is shared (Arras et al. 2019, Table 11.1).
 
+    Shares depend on *pre-activations*: the argument of the gate's sigmoid and of the signal's tanh; of a plain state the state itself;
+    of ``1 - σ(a)``, which is ``σ(-a)``, it is -a.  What the gate receives goes on through the gate's own weights.
+    """
 
-def _half(node: Node, flow: Flow) -> None:
-    """LRP-half: each factor receives half (Arjona-Medina et al. 2019; Arras et al. 2019, sec. 11.3.2)."""
-    relevance = flow.take_relevance(node)
-    if relevance is None:
-        return
-    for value in node.inputs:
-        flow.give(value, sum_to(relevance / 2, value.shape))
+    @abstractmethod
+    def shares(self, gate: Tensor, signal: Tensor) -> Shares:
+        """The fractions for pre-activations z_g and z_s, broadcastable to each other."""
 
-
-def contract(node: Node, flow: Flow) -> None:
-    """``softmax(...) @ v``: with the gate fixed it is linear in the signal, with a denominator of its own."""
-    relevance = flow.take_relevance(node)
-    if relevance is None:
-        return
-    gated = flow.structure.gated(node)
-    if contracts_nothing(node):
-        _elementwise(node, relevance, gated, flow)
-        return
-    ((_, s),) = sum_rule(node, flow).coefficients(node, relevance, flow)
-    shared = gated is None or flow.structure.product == "half"
-    for position, value in enumerate(node.inputs):
-        if not shared and gated is not None and position != gated.signal:
-            continue
-        found = vjp(lambda x, p=position: _with(node, p, x), value.data, s).mul_(value.data)  # type: ignore[misc]
-        flow.give(value, found / 2 if shared else found)
-
-
-def contracts_nothing(node: Node) -> bool:
-    """Whether an einsum only multiplies: every index of its factors is an index of the result."""
-    if node.name != "einsum" or not isinstance(node.args[0], str) or "->" not in node.args[0]:
+    @property
+    def takes_all(self) -> bool:
+        """Whether the gate never receives anything, so that it can be held fixed inside a sum."""
         return False
-    factors, result = node.args[0].replace(" ", "").split("->")
-    return set(factors) - {",", "."} <= set(result)
+
+    def __call__(self, node: Node, flow: Flow) -> None:
+        """Share the relevance of a product node."""
+        from seqxai.rules.gates import multiply
+
+        multiply(node, flow)
 
 
-def _elementwise(node: Node, relevance: Tensor, gated: Gated | None, flow: Flow) -> None:
-    """A product written as an einsum: relevance passes, summed over what was broadcast."""
-    shared = gated is None or gated.signal is None or flow.structure.product == "half"
-    ones = [torch.ones_like(value.data) for value in node.inputs]
-    for position, value in enumerate(node.inputs):
-        if not shared and gated is not None and position != gated.signal:
-            continue
+@dataclass(frozen=True)
+class SignalTakesAll(ProductRule):
+    """LRP-all: ``R_s = R, R_g = 0`` (Arras et al. 2017); the gate acts as a weight.  The default, for standard LSTM and GRU cells."""
 
-        def alone(x: Tensor, position: int = position) -> Tensor:
-            args, kwargs = node.arguments([x if i == position else one for i, one in enumerate(ones)])
-            result: Tensor = node.function(*args, **kwargs)
-            return result
+    def shares(self, gate: Tensor, signal: Tensor) -> Shares:
+        """Everything to the signal."""
+        return Shares(0.0, 1.0)
 
-        found = vjp(alone, value.data, relevance)
-        flow.give(value, found / 2 if shared else found)
+    @property
+    def takes_all(self) -> bool:
+        """See :class:`ProductRule`."""
+        return True
 
 
-def _with(node: Node, position: int, x: Tensor) -> Tensor:
-    tensors = [x if i == position else v.data for i, v in enumerate(node.inputs)]
-    args, kwargs = node.arguments(tensors)
-    result: Tensor = node.function(*args, **kwargs)
-    return result
+@dataclass(frozen=True)
+class Half(ProductRule):
+    """LRP-half: ``R_s = R_g = R / 2`` (Arjona-Medina et al. 2019): for cells made for it, such as the Markov LSTM."""
+
+    def shares(self, gate: Tensor, signal: Tensor) -> Shares:
+        """Equal halves."""
+        return Shares(0.5, 0.5)
+
+
+@dataclass(frozen=True)
+class Proportional(ProductRule):
+    """LRP-prop: ``R_g = z_g / n R, R_s = z_s / n R, n = z_g + z_s + ε sign(z_g + z_s)`` (Ding et al. 2017; Arras et al. 2019).
+
+    The two pre-activations often cancel, and then shares explode: 0.2 was the smallest ε that Arras et al. found stable, hundreds of times
+    that of the other rules.  On a maximum the same name means: every element of the pool in proportion to its activation.
+
+    Args:
+        epsilon: size of the signed stabilizer of n; default 0.2 for products, 1e-9 for pools.
+    """
+
+    epsilon: float | Stabilizer | None = None
+
+    def __post_init__(self) -> None:
+        Stabilizer.ensure(0.2 if self.epsilon is None else self.epsilon)
+
+    def shares(self, gate: Tensor, signal: Tensor) -> Shares:
+        """See the class."""
+        return _fractions(gate, signal, _size(self.epsilon, 0.2))
+
+    def __call__(self, node: Node, flow: Flow) -> None:
+        """A product, or a maximum."""
+        if node.operation.kind in ("max", "max-pool"):
+            from seqxai.rules.pooling import in_proportion
+
+            in_proportion(node, flow, Stabilizer.ensure(1e-9 if self.epsilon is None else self.epsilon))
+        else:
+            super().__call__(node, flow)
+
+
+@dataclass(frozen=True)
+class Absolute(ProductRule):
+    """LRP-abs: ``R_g = |z_g| / n R, R_s = |z_s| / n R, n = |z_g| + |z_s| + ε`` (Arras et al. 2019): shares in [0, 1].
+
+    Args:
+        epsilon: stabilizer of n, >= 0; 0.001 as in the published experiments.
+    """
+
+    epsilon: float = 1e-3
+
+    def __post_init__(self) -> None:
+        Stabilizer.ensure(self.epsilon)
+
+    def shares(self, gate: Tensor, signal: Tensor) -> Shares:
+        """See the class."""
+        return _fractions(gate.abs(), signal.abs(), _size(self.epsilon, 1e-3))
+
+
+def _size(epsilon: float | Stabilizer | None, default: float) -> float:
+    """The size of a signed stabilizer.
+
+    Raises:
+        InputError: for other kinds, which need a layer to look at.
+    """
+    found = Stabilizer.ensure(default if epsilon is None else epsilon)
+    if found.kind != "signed":
+        raise InputError(f"A product rule's stabilizer is signed, got the kind {found.kind!r}; give epsilon as a number.")
+    return found.epsilon
+
+
+def _fractions(gate: Tensor, signal: Tensor, epsilon: float) -> Shares:
+    total = gate + signal + 0.0  # a sum that cancels may be -0.0, whose sign counts as +1
+    offset = torch.copysign(total.new_tensor(epsilon), total)
+    inverse = 1.0 / (total + offset)
+    if epsilon == 0:
+        dead = ~torch.isfinite(inverse)
+        inverse = inverse.masked_fill(dead, 0.0)
+        return Shares(gate * inverse, signal * inverse, dead.to(total.dtype))
+    return Shares(gate * inverse, signal * inverse, offset * inverse)
+
+
+NAMES: dict[str, type[ProductRule]] = {
+    "signal-takes-all": SignalTakesAll, "half": Half, "proportional": Proportional, "absolute": Absolute,
+}  # fmt: skip
+
+
+def ensure(product: str | ProductRule) -> ProductRule:
+    """A product rule by name or as it is.
+
+    Raises:
+        InputError: for an unknown name.
+    """
+    if isinstance(product, ProductRule):
+        return product
+    if isinstance(product, str) and product in NAMES:
+        return NAMES[product]()
+    raise InputError(f"product must be one of {', '.join(NAMES)}, or a product rule of seqxai.rules, got {product!r}.")
+
+
+def name(rule: ProductRule) -> str:
+    """A rule's name with the parameters that are not its defaults, for files."""
+    for known, kind in NAMES.items():
+        if rule == kind():
+            return known
+    return repr(rule)

@@ -248,6 +248,9 @@ class Ranges:
     def _linear(self, node: Node, sources: list[Range]) -> Range:
         return ANY
 
+    def _recurrent(self, node: Node, sources: list[Range]) -> Range:
+        return POSITIVE if node.name.startswith("rnn_relu") else ANY
+
     def _add(self, node: Node, sources: list[Range]) -> Range:
         parts = addends(node)
         low = high = 0.0

@@ -41,7 +41,15 @@ def never_negative(node: Node, factor: Any, flow: Flow) -> bool:
     return bool((factor >= 0).all())
 
 
-def evaluate(value: Value, flow: Flow, at_layer: Callable[[Node], Pair], *, constants: bool = True, mode: str = "signed") -> Pair:
+def evaluate(
+    value: Value,
+    flow: Flow,
+    at_layer: Callable[[Node], Pair],
+    *,
+    constants: bool = True,
+    mode: str = "signed",
+    at_term: Callable[[Value], Pair] | None = None,
+) -> Pair:
     """Evaluate a pair of parts through the sum that ends in ``value``.
 
     The pair (u, v) at a layer stands for the parts of positive and negative effective weight.  A factor k >= 0 scales both,
@@ -54,6 +62,7 @@ def evaluate(value: Value, flow: Flow, at_layer: Callable[[Node], Pair], *, cons
         at_layer: the pair at a layer.
         constants: whether the constants of the sum take part.
         mode: "signed"; "square" / "flat" for parts in w² and in 1; "linear" for parts of either sign that are simply added.
+        at_term: the pair at a product whose gate takes a share; by default its positive and its negative part.
     """
     if value.node is not None and flow.structure.is_layer(value.node):
         return at_layer(value.node)
@@ -62,7 +71,7 @@ def evaluate(value: Value, flow: Flow, at_layer: Callable[[Node], Pair], *, cons
         if flow.structure.is_layer(node):
             table[node.output.number] = at_layer(node)
         elif node.operation.kind == "add":
-            table[node.output.number] = _sum(node, table, constants, flow, mode)
+            table[node.output.number] = _sum(node, table, constants, flow, mode, at_term)
         elif node.operation.kind == "mul":
             table[node.output.number] = _scaled(node, table, flow, mode)
         else:
@@ -83,13 +92,27 @@ def _region(value: Value, flow: Flow) -> list[Node]:
     return [found[index] for index in sorted(found)]
 
 
-def _sum(node: Node, table: dict[int, Pair], constants: bool, flow: Flow, mode: str) -> Pair:
+def _term(value: Value, flow: Flow, mode: str) -> Pair:
+    """A product of which the gate takes a share contributes what it is; it has no weights to square or to count."""
+    if mode in ("square", "flat"):
+        raise CompositeError(
+            f"The rules WSquare and Flat divide by weights, but {value!r} stands in the same sum and is a product whose gate takes a share; "
+            "use the epsilon rule there, or product='signal-takes-all'."
+        )
+    data = flow.trace.data(value)
+    return (data * 0.0, data * 0.0) if mode == "linear" else (data.clamp(min=0), data.clamp(max=0))
+
+
+def _sum(
+    node: Node, table: dict[int, Pair], constants: bool, flow: Flow, mode: str, at_term: Callable[[Value], Pair] | None
+) -> Pair:
     shape = node.output.shape
     like = node.output.data
     up = down = torch.zeros((), dtype=like.dtype, device=like.device)
     for factor, item in addends(node):
         if isinstance(item, Value) and not flow.structure.inert(item):
-            pair = table[item.number]
+            known = table.get(item.number)
+            pair = known if known is not None else at_term(item) if at_term is not None else _term(item, flow, mode)
         elif constants:
             constant = flow.trace.data(item) if isinstance(item, Value) else item
             constant = torch.as_tensor(constant, dtype=like.dtype, device=like.device)

@@ -65,6 +65,19 @@ class Samples:
             return rows
         return torch.zeros(self.count, dtype=torch.float64, device=rows.device).index_add_(0, numbers, rows)
 
+    def of_sequences(self, node: Node, rows: Tensor) -> Tensor:
+        """Sums for each sequence of a recurrent call, (B,), as sums per sample, (samples,) float64."""
+        if self.count <= 1:
+            return rows.sum(dtype=torch.float64).reshape(1).expand(self.count)
+        value = node.outputs[0]
+        table = self._table(value)
+        if table is None:
+            return self._lost(value)
+        numbers = table[1][: rows.numel()]  # a packed sequence begins with the first step of every sequence
+        if self._in_order(numbers):
+            return rows.double()
+        return torch.zeros(self.count, dtype=torch.float64, device=rows.device).index_add_(0, numbers, rows.double())
+
     def dot(self, value: Value, factor: Tensor, amount: Tensor) -> Tensor:
         """Sum of ``factor * amount`` per sample, (samples,) float64; in one pass where the batch is the first dimension."""
         table = self._table(value) if self.count else None
@@ -136,6 +149,9 @@ class Samples:
         if all(table is None for table in tables):
             return
         kind = node.operation.kind
+        if kind == "recurrent":
+            self._recurrent(node, tables)
+            return
         for value in node.outputs:
             first = next(i for i, table in enumerate(tables) if table is not None)
             if kind in ("activation", "normalisation", "softmax", "gate", "add", "mul", "fill") or (
@@ -151,6 +167,25 @@ class Samples:
             else:
                 found = self._replayed(node, tables, value)
             self.tables[value.number] = found
+
+    def _recurrent(self, node: Node, tables: list[Table]) -> None:
+        """The output is laid out as the input; states are (directions, sequences, units)."""
+        numbers: Tensor | None = None
+        by_place = dict(zip(node.places, tables, strict=True))
+        table = by_place.get(0)
+        single = node.name.endswith("_cell")
+        packed = isinstance(node.args[1], Tensor) and not node.args[1].dtype.is_floating_point
+        if table is not None:
+            numbers = table[1][: int(node.args[1][0])] if packed else table[1]
+        else:
+            numbers = next(t[1] for t in tables if t is not None)
+        dimension = 0 if single or packed or node.args[8] else 1
+        if table is None and not packed:
+            table = (dimension, numbers)
+        if table is None or table[0] != dimension:
+            return
+        for value in node.outputs:
+            self.tables[value.number] = table if value.index <= 0 or single else (1, numbers)
 
     @staticmethod
     def _aligned(source: Value, table: Table, target: Value) -> Table:

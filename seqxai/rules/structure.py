@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from seqxai.errors import UnsupportedOperation
+from seqxai.rules import product as products
 from seqxai.rules.boxes import Boxes
+from seqxai.rules.product import ProductRule
 from seqxai.rules.ranges import Range, Ranges
 from seqxai.trace.graph import Node, Trace, Value
+
+if TYPE_CHECKING:
+    from seqxai.composites import Composite
 
 LAYERS = frozenset({"linear", "convolution"})
 TRANSPARENT = frozenset({"reshape", "permute", "slice", "cat"})
@@ -29,22 +34,34 @@ class Structure:
 
     A *weighted* value is a sum of layers' outputs and constants, possibly scaled, shifted, gated or viewed: it is
     stabilised once, at its
-    top, and the rule is that of its layers.  Other sums (``x + f(x)``) divide among their terms.
+    top, and the rule is that of its layers.  Other sums (``x + f(x)``) divide among their terms.  A product whose gate takes a share is a
+    term of the sum it stands in, where that sum's division ends.
 
     Args:
         trace: the recorded run.
         inputs: ranges of the explained inputs, where the user gave any.
         bilinear: "half" if a product without a gate is shared equally between its factors instead of refused.
-        product: how a gate's product is shared; with "half" no factor is a gate.
+        product: how a gate's product is shared, by name or as a rule.
+        composite: its product rules win over ``product``.
     """
 
     def __init__(
-        self, trace: Trace, inputs: list[Range] | None = None, bilinear: str | None = None, product: str = "signal-takes-all"
+        self,
+        trace: Trace,
+        inputs: list[Range] | None = None,
+        bilinear: str | None = None,
+        product: str | ProductRule = "signal-takes-all",
+        composite: Composite | None = None,
     ) -> None:
         self.trace = trace
         self.bilinear = bilinear
-        self.product = product
+        self.product = products.ensure(product)
+        chosen = [rule for _, rule in composite.pairs if isinstance(rule, ProductRule)] if composite is not None else []
+        self.composite = composite if chosen else None
+        # Whether every gate is held fixed, as by default; then nothing needs to be asked for single products.
+        self.gates_fixed = self.product.takes_all and all(rule.takes_all for rule in chosen)
         self._inputs = inputs
+        self._rules: dict[int, ProductRule] = {}
         self.boxes = Boxes(trace)
 
     @cached_property
@@ -57,6 +74,19 @@ class Structure:
         return self.ranges.of(value).low >= 0
 
     # ---- products ----------------------------------------------------------------------------------------------------------
+
+    def product_rule(self, node: Node) -> ProductRule:
+        """The product rule of a node: the composite's, else that of the argument ``product``."""
+        if self.composite is None:
+            return self.product
+        found = self._rules.get(node.index)
+        if found is None:
+            found = self._rules[node.index] = self.composite.product(node, self) or self.product
+        return found
+
+    def shares(self, node: Node) -> bool:
+        """Whether a node is a product whose gate takes a share: a term of its own in the sum it stands in."""
+        return not self.gates_fixed and node.operation.kind == "mul" and self.is_product(node) and not self.product_rule(node).takes_all
 
     def is_product(self, node: Node) -> bool:
         """Whether a node multiplies two active values, or a gate by a constant signal."""
@@ -140,12 +170,10 @@ class Structure:
     @cached_property
     def _inert(self) -> list[bool]:
         table = [False] * self.trace.count
-        if self.product != "signal-takes-all":
-            return table
         for node in self.trace.nodes:
             kind = node.operation.kind
             if kind == "mul":
-                found = self._inert_product(node, table)
+                found = not self.shares(node) and self._inert_product(node, table)
             elif kind == "add" or (kind == "route" and node.operation.how in TRANSPARENT):
                 found = all(table[v.number] for v in node.inputs)
             else:
@@ -175,22 +203,27 @@ class Structure:
     @cached_property
     def _weighted(self) -> list[bool]:
         table = [False] * self.trace.count
+        terms = [False] * self.trace.count  # weighted, or a term of a weighted sum: a product whose gate takes a share
         for node in self.trace.nodes:
             kind = node.operation.kind
             if kind in LAYERS:
-                found = len(node.inputs) == 1
+                found = term = len(node.inputs) == 1
             elif kind == "route":
-                found = node.operation.how in TRANSPARENT and self._all_active(node) and all(table[v.number] for v in node.inputs)
+                whole = node.operation.how in TRANSPARENT and self._all_active(node)
+                found, term = (whole and all(t[v.number] for v in node.inputs) for t in (table, terms))
             elif kind == "add":
-                terms = [v for v in node.inputs if not self._inert[v.number]]
-                found = bool(terms) and all(table[v.number] for v in terms) and not self._residual(node)
+                active = [v for v in node.inputs if not self._inert[v.number]]
+                term = bool(active) and all(terms[v.number] for v in active) and not self._residual(node)
+                found = term and any(table[v.number] for v in active)
+            elif kind == "mul" and self.shares(node):
+                found, term = False, self._signal_weighted(node, terms)
             elif kind == "mul":
-                found = self._signal_weighted(node, table)
+                found, term = self._signal_weighted(node, table), self._signal_weighted(node, terms)
             else:
                 continue
-            if found:
+            if term:
                 for value in node.outputs:
-                    table[value.number] = True
+                    table[value.number], terms[value.number] = found, term
         return table
 
     @staticmethod
@@ -200,13 +233,15 @@ class Structure:
         return True
 
     def _signal_weighted(self, node: Node, table: list[bool]) -> bool:
-        if not any(table[v.number] for v in node.inputs):
-            return False
         if node.name == "div" and node.places[0] not in (0, "input"):
+            return False
+        if self.constant_signal(node):
+            return self.shares(node)
+        if not any(table[v.number] for v in node.inputs):
             return False
         if not self.is_product(node):
             return True
-        if self.product != "signal-takes-all" or node.name != "mul":
+        if node.name != "mul":
             return False
         try:
             gated = self.gated(node)
@@ -222,7 +257,7 @@ class Structure:
         """Whether one term of a sum of layers was computed from another: ``y + f(y)`` keeps its own division."""
         if len(node.inputs) < 2:
             return False
-        terms = [self._peel(value) for value in node.inputs]
+        terms = [self.peeled(value) for value in node.inputs]
         for position, term in enumerate(terms):
             if len(term.consumers) < 2:
                 continue
@@ -232,7 +267,8 @@ class Structure:
         return False
 
     @staticmethod
-    def _peel(value: Value) -> Value:
+    def peeled(value: Value) -> Value:
+        """The value behind views that nobody else looks at."""
         node = value.node
         while node is not None and node.operation.kind == "route" and node.operation.how in ("reshape", "permute"):
             if len(value.consumers) > 1:
@@ -263,15 +299,20 @@ class Structure:
         Scales and gate products are; a nested sum is if nobody else reads it, except that a sum of gate products behind a gate is
         the previous state of a recurrent cell and keeps its own division.
         """
-        source = self._peel(value)
+        source = self.peeled(value)
         node = source.node
         if node is None or self.weighted(value):
             return False
         if node.operation.kind == "mul":
             return self.is_signal_path(node)
-        if node.operation.kind != "add" or len(source.consumers) > 1 or len(value.consumers) > 1:
+        if not self.opens(node, value):
             return False
         return consumer.operation.kind == "add" or not self._holds_gate_product(node)
+
+    @staticmethod
+    def opens(node: Node, value: Value) -> bool:
+        """Whether ``value``, a view of a node's output or the output itself, is a sum that nobody else reads."""
+        return node.operation.kind == "add" and len(node.output.consumers) == 1 and len(value.consumers) == 1
 
     def is_signal_path(self, node: Node) -> bool:
         """Whether a multiplication hands a coefficient on to one signal."""
@@ -279,7 +320,7 @@ class Structure:
             return False
         if not self.is_product(node):
             return True
-        if self.product != "signal-takes-all":
+        if self.shares(node):
             return False
         gated = self.gated(node)
         return gated is not None and gated.signal is not None
@@ -289,7 +330,7 @@ class Structure:
         while stack:
             current = stack.pop()
             for value in current.inputs:
-                source = self._peel(value).node
+                source = self.peeled(value).node
                 if source is None:
                     continue
                 if source.operation.kind == "mul" and len(source.inputs) == 2:
@@ -333,7 +374,7 @@ class Structure:
     def _after_layer(self) -> list[bool]:
         table = [False] * self.trace.count
         for node in self.trace.nodes:
-            if self.is_layer(node) or any(table[v.number] for v in node.inputs):
+            if self._weighs(node) or any(table[v.number] for v in node.inputs):
                 for value in node.outputs:
                     table[value.number] = True
         return table
@@ -342,10 +383,13 @@ class Structure:
     def _before_layer(self) -> list[bool]:
         table = [False] * self.trace.count
         for node in reversed(self.trace.nodes):
-            if self.is_layer(node) or any(table[v.number] for v in node.outputs):
+            if self._weighs(node) or any(table[v.number] for v in node.outputs):
                 for value in node.inputs:
                     table[value.number] = True
         return table
+
+    def _weighs(self, node: Node) -> bool:
+        return self.is_layer(node) or node.operation.kind == "recurrent"
 
     def is_first(self, node: Node) -> bool:
         """Whether a layer sees the input before any other layer does."""

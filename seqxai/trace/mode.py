@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 import seqxai.trace.opening  # noqa: F401  (enters the composite functions into the table)
 from seqxai.errors import CaptureError, UnsupportedOperation
-from seqxai.trace import calls
+from seqxai.trace import calls, recurrent
 from seqxai.trace.alias import alias_of, write_region
 from seqxai.trace.calls import constants_of, function_name, is_active, unsupported
 from seqxai.trace.graph import Node, Place, Storage, Trace, Value, module_name
@@ -26,12 +26,14 @@ SUMMED = Operation("einsum", "mean")
 class CaptureMode(TorchFunctionMode):
     """Records every torch call whose arguments depend on the explained input."""
 
-    def __init__(self, trace: Trace) -> None:
+    def __init__(self, trace: Trace, unroll: bool = False) -> None:
         super().__init__()
         self.trace = trace
+        self.unroll = unroll
         self.nodes = trace.nodes
         self.count = 0
         self.path = ""
+        self.failed: tuple[Any, str, Any] | None = None  # the innermost module that raised, its path and its arguments
         self.bound: dict[int, tuple[Tensor, Value, Storage | None, int]] = {}
         # By memory: the one value that lives there, until a second one or a write makes a Storage necessary.
         self.storages: dict[int, Storage | Value] = {}
@@ -177,7 +179,9 @@ class CaptureMode(TorchFunctionMode):
         inputs: list[Value],
         places: list[Place],
     ) -> Any:
-        """Calls on constants, opened composites, and calls that write or may write in place."""
+        """Calls on constants, opened composites, recurrent kernels, and calls that write or may write in place."""
+        if operation.how == "pack":
+            recurrent.check_packing(args, self.path)
         if operation.lends and inputs:
             inputs, places = ([inputs[0]], [0]) if places[0] == 0 else ([], [])
         if not inputs or operation.kind == "constant":
@@ -185,6 +189,8 @@ class CaptureMode(TorchFunctionMode):
             return func(*args, **kwargs)
         if operation.open is not None:
             return self._opened(operation, args, kwargs)
+        if operation.kind == "recurrent":
+            return self._recurrent(operation, func, args, kwargs, inputs, places)
         if operation.name == "div" and kwargs.get("rounding_mode") is not None:
             raise unsupported(
                 f"torch.div with rounding_mode={kwargs['rounding_mode']!r}", self.path, [tuple(v.shape) for v in inputs]
@@ -281,7 +287,7 @@ class CaptureMode(TorchFunctionMode):
             results = result
         node = None
         for index, tensor in enumerate(results):
-            if not isinstance(tensor, Tensor):
+            if not isinstance(tensor, Tensor) or (index and operation.how == "pack"):
                 continue
             if not tensor.dtype.is_floating_point and not is_active(tensor, operation, inputs):
                 continue
@@ -432,6 +438,27 @@ class CaptureMode(TorchFunctionMode):
             if target is None or result is target:
                 return result
             return target.copy_(result)
+
+    def _recurrent(
+        self,
+        operation: Operation,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        inputs: list[Value],
+        places: list[Place],
+    ) -> Any:
+        """A fused recurrent kernel: a node for each of its layers, or its steps one by one."""
+        call = recurrent.parse(operation.name, args, kwargs, self.path)
+        recurrent.check(call, self.path)
+        if any(self.read(weight) is not None for weight in call.weights):
+            raise UnsupportedOperation(
+                f"{operation.name} in {module_name(self.path)} has weights that depend on the explained input; expected constant weights."
+            )
+        if call.layers == 1 and not self.unroll:
+            return self._record(operation, func, args, kwargs, inputs, places, func(*args))
+        with self:
+            return recurrent.unrolled(call) if call.layers == 1 else recurrent.layer_by_layer(call, func)
 
     def _unlisted(
         self,

@@ -16,6 +16,7 @@ add, mul       what they are depends on their arguments: sum or shift, product o
 mean           linear with fixed non-negative coefficients (sum, mean, average pools, bilinear interpolation)
 max-pool, max  the largest value wins
 normalisation  subtracts a mean and divides by a deviation of the value itself
+recurrent      one layer of a fused LSTM, GRU or RNN kernel, both directions, or one step of a cell
 softmax        peeled at the output, a gate inside
 gate           declares a gate
 fill           overwritten by a constant
@@ -43,7 +44,8 @@ class Operation:
     Attributes:
         name: torch's name for it, without the in-place underscore.
         kind: the family of rules that handles it.
-        how: for routes, how the adjoint is taken: "reshape", "permute", "slice", "cat", or "" for the general way.
+        how: for routes, how the adjoint is taken: "reshape", "permute", "slice", "cat", or "" for the general way; "pack" makes a
+            packed sequence, whose batch sizes are constants.
         mutates: position of the argument the function writes into, ``None`` if it does not.
         inplace: position of its ``inplace`` flag, ``None`` if it has none.
         reads: whether a rule needs the data of inputs and outputs (views do not).
@@ -66,7 +68,8 @@ class Operation:
 
     def __post_init__(self) -> None:
         special = self.open is not None or self.mutates is not None or self.inplace is not None or self.lends
-        object.__setattr__(self, "simple", not special and self.kind != "constant" and self.name not in ("einsum", "div"))
+        checked = self.kind in ("constant", "recurrent") or self.how == "pack" or self.name in ("einsum", "div")
+        object.__setattr__(self, "simple", not special and not checked)
 
 
 IGNORED = Operation("ignored", "ignored")
@@ -136,6 +139,9 @@ def _routes() -> None:
         **route,
     )
     register(Operation("pad", **route), extra=[F.pad])
+    register(Operation("_pack_padded_sequence", how="pack", **route))
+    register_all(names="_pad_packed_sequence pad_sequence", **route)
+    TABLE[torch._C._nn.pad_sequence] = Operation("pad_sequence", **route)
     for name in ("view_as", "reshape_as", "expand_as", "type_as"):
         for function in functions(name):
             TABLE[function] = replace(TABLE[function], lends=True)

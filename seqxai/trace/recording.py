@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -30,6 +31,8 @@ def capture(
     inputs: Tensor | tuple[Tensor, ...] | list[Tensor],
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
+    *,
+    unroll: bool = False,
 ) -> Trace:
     """Record one run of ``model(*inputs, *args, **kwargs)``.
 
@@ -42,15 +45,17 @@ def capture(
         inputs: the tensor whose content is to be explained, any shape, batch first by convention; or a tuple of several.
         args: further positional arguments, constants of the call.
         kwargs: keyword arguments, constants of the call.
+        unroll: record the steps of ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and their cells one by one, as if they were written by hand,
+            instead of one node for each layer.
 
     Raises:
-        InputError: if an input is not a tensor, or is NaN or infinite.
+        InputError: if an input is not a tensor, or is NaN or infinite, or a recurrent layer refuses what it gets.
         CaptureError: if the output is not linked to the input.
         UnsupportedOperation: if the run contains an operation nobody can attribute through.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper around the module
     with torch.inference_mode(False):  # tensors made under it could not be differentiated on the way back
-        return _capture(model, inputs, args, kwargs)
+        return _capture(model, inputs, args, kwargs, unroll)
 
 
 def _capture(
@@ -58,12 +63,13 @@ def _capture(
     inputs: Tensor | tuple[Tensor, ...] | list[Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None,
+    unroll: bool = False,
 ) -> Trace:
     tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     for tensor in tensors:
         _check_input(tensor)
     trace = Trace()
-    mode = CaptureMode(trace)
+    mode = CaptureMode(trace, unroll)
     # Models write into their input (x /= 255): they get a copy.
     trace.input_tensors = [tensor.detach().clone() for tensor in tensors]
     trace.call = (model, args, dict(kwargs or {}))
@@ -75,7 +81,7 @@ def _capture(
     try:
         with _quiet_interpreter(trace), _module_paths(mode, model), torch.no_grad():
             # Compiled code hides its operations; a stance makes torch run the original Python instead.
-            with _eager(model), mode:
+            with _eager(model), _recurrent_errors(mode), mode:
                 trace.output = model(*trace.input_tensors, *args, **(kwargs or {}))
             _finish(trace, mode)
     finally:
@@ -101,6 +107,27 @@ def _eager(model: Any) -> Iterator[None]:
             # torch warns that hooks fire once more for the compiled wrapper, which is harmless here.
             warnings.filterwarnings("ignore", message="Using `torch.compile")
         yield
+
+
+@contextlib.contextmanager
+def _recurrent_errors(mode: CaptureMode) -> Iterator[None]:
+    """What torch's recurrent modules say of a bad input comes with the shapes they got and what to do."""
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError) as error:
+        module, path, inputs = mode.failed or (None, "", ())
+        if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            raise
+        given = list(tensors_in(inputs))
+        integers = bool(given) and not given[0].dtype.is_floating_point
+        remedy = (
+            "token ids go through an nn.Embedding first" if integers else
+            "give features of the layer's input_size and type, and initial states of the shape it expects"
+        )  # fmt: skip
+        shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in given)
+        raise InputError(
+            f"{module} in {module_name(path)} refuses its arguments, got {shapes}: {str(error).rstrip('.')}; {remedy}."
+        ) from error
 
 
 def _check_input(tensor: Any) -> None:
@@ -169,6 +196,8 @@ def _module_paths(mode: CaptureMode, model: Any) -> Iterator[None]:
     def leave(module: nn.Module, inputs: Any, output: Any) -> None:
         if not stack:
             return
+        if output is None and mode.failed is None and sys.exc_info()[1] is not None:
+            mode.failed = (module, mode.path, inputs)
         calls = mode.trace.modules.setdefault(mode.path, [])
         mode.path = stack.pop()
         for tensor in (output,) if isinstance(output, Tensor) else tensors_in(output):
@@ -237,7 +266,7 @@ def _leave_inference(trace: Trace) -> None:
 
 
 def _refuse_mixed_precision(trace: Trace) -> None:
-    layers = ("linear", "convolution")
+    layers = ("linear", "convolution", "recurrent")
     for node in trace.nodes:
         if node.operation.kind in layers:
             given, got = node.inputs[0].data.dtype, node.outputs[0].data.dtype

@@ -50,7 +50,8 @@ def _run(node: Node, contents: dict[int, Tensor]) -> None:
     result = node.function(*args, **kwargs)
     results = (result,) if isinstance(result, Tensor) else result
     for value in node.outputs:
-        contents[value.number] = results[value.index]
+        if value.index >= 0:  # others were recomputed by a rule
+            contents[value.number] = results[value.index]
 
 
 def perturbed(tensor: Tensor, scale: float) -> Tensor:
