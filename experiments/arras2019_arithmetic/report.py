@@ -62,12 +62,15 @@ def read(path: Path) -> Lines:
 def tables(folder: Path) -> str:
     """All tables as Markdown, from the CSV files of a folder."""
     results, training = read(folder / "results.csv"), read(folder / "training.csv")
-    expected = {(l["task"], l["method"], l["statistic"]): f"{l['mean']} ({l['std']})" for l in read(HERE / "expected.csv")}
+    expected = {
+        (line["task"], line["method"], line["statistic"]): f"{line['mean']} ({line['std']})"
+        for line in read(HERE / "expected.csv")
+    }
     return "\n".join([_main(results, expected), _sweep(results), _training(training)])
 
 
 def _cell(lines: Lines, **where: object) -> str:
-    found = [l for l in lines if all(l[k] == str(v) for k, v in where.items())]
+    found = [line for line in lines if all(line[k] == str(v) for k, v in where.items())]
     if not found:
         return "–"
     mean, std = float(found[0]["mean"]), float(found[0]["std"])
@@ -78,7 +81,7 @@ def _cell(lines: Lines, **where: object) -> str:
 def _main(results: Lines, expected: dict[tuple[str, str, str], str]) -> str:
     text = []
     for task in ("addition", "subtraction"):
-        models = {l["weights"]: l["models"] for l in results if l["task"] == task and l["cells"] == "1"}
+        models = {line["weights"]: line["models"] for line in results if line["task"] == task and line["cells"] == "1"}
         text += [f"### {task.capitalize()}: mean (standard deviation) in % over {models.get('trained', 0)} models", ""]
         text += ["| method | |" + "".join(f" {h} |" for h in HEADINGS), "|---|---|" + "---|" * len(HEADINGS)]
         for method in METHODS:
@@ -97,7 +100,7 @@ def _main(results: Lines, expected: dict[tuple[str, str, str], str]) -> str:
 
 def _sweep(results: Lines) -> str:
     text = ["### More cells, and addition of positive numbers", ""]
-    settings = dict.fromkeys((l["task"], int(l["cells"])) for l in results if l["weights"] == "trained")
+    settings = dict.fromkeys((line["task"], int(line["cells"])) for line in results if line["weights"] == "trained")
     for statistic, heading in zip(STATISTICS, HEADINGS, strict=True):
         text += [f"{heading}, mean (standard deviation) in %:", ""]
         text += ["| task | cells |" + "".join(f" {m} |" for m in METHODS), "|---|---|" + "---|" * len(METHODS)]

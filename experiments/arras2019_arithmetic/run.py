@@ -1,7 +1,7 @@
 """Table 11.2 of Arras et al. 2019: seven explanation methods on LSTMs that add and subtract.
 
-    python experiments/arras2019_arithmetic/run.py             # everything, resumes where it was stopped
-    python experiments/arras2019_arithmetic/run.py --quick     # a minute: the same path with few, hardly trained models
+    python experiments/arras2019_arithmetic/run.py            # everything, resumes where it was stopped
+    python experiments/arras2019_arithmetic/run.py --quick     # seconds: the same path with a few, hardly trained models
 
 Trains the candidates of both tasks, explains the first 50 good ones, repeats it with more cells and with positive addition, and
 writes results.csv, training.csv and tables.md into --out.
@@ -58,7 +58,8 @@ def settings(options: argparse.Namespace) -> list[Setting]:
     if options.quick:
         short = Recipe(steps=60, warm_up=10, rate=0.02)
         main = [Setting(task, 1, 4, 2, short) for task in ("addition", "subtraction")]
-        return main if options.no_sweep else [*main, Setting("positive-addition", 1, 3, 1, short), Setting("addition", 2, 3, 1, short)]
+        sweep = [Setting("positive-addition", 1, 3, 1, short), Setting("addition", 2, 3, 1, short)]
+        return main if options.no_sweep else main + sweep
     main = [Setting(task, 1, options.candidates, options.models, Recipe()) for task in ("addition", "subtraction")]
     if options.no_sweep:
         return main
@@ -95,9 +96,7 @@ def trained(setting: Setting, data: dict[str, list[Sequences]], options: argpars
     folder = options.out / setting.name
     folder.mkdir(parents=True, exist_ok=True)
     about = {"task": setting.task, "train": str(sum(len(group.x) for group in data["train"]))}
-    return train(
-        data, setting.cells, setting.candidates, setting.recipe, options.seed, folder / "state.safetensors", about, tell
-    )
+    return train(data, setting.cells, setting.candidates, setting.recipe, options.seed, folder / "state.safetensors", about, tell)
 
 
 def explained(
@@ -131,21 +130,24 @@ def explained(
     return {method: found["methods"][method] for method in METHODS if method in found["methods"]}
 
 
-def run_setting(setting: Setting, options: argparse.Namespace, progress: Progress) -> tuple[dict[str, object], list[dict[str, object]]]:
+def run_setting(
+    setting: Setting, options: argparse.Namespace, progress: Progress
+) -> tuple[dict[str, object], list[dict[str, object]]]:
     """Train and explain one setting: its line of training.csv and its lines of results.csv."""
     data = splits(TASKS[setting.task], options.seed, QUICK_COUNTS if options.quick else COUNTS)
     training = trained(setting, data, options, progress)
     validation = Candidates(training.rows, setting.cells).errors(data["validation"])
     good = (validation < GOOD).nonzero()[:, 0]
+    failed = setting.candidates - len(good)
     if options.quick:
-        good = torch.arange(setting.candidates)  # a minute of training makes no good models; the path is what is tried
+        good = torch.arange(setting.candidates)  # so short a training makes no good models; the path is what is tried
     kept = good[: setting.keep]
     if len(kept) < setting.keep:
         progress.say(f"{setting.name}: only {len(kept)} of {setting.candidates} candidates are good", always=True)
     test = Candidates(training.rows[kept], setting.cells).errors(data["test"])
     line = {
         "task": setting.task, "cells": setting.cells, "parameters": training.rows.shape[1], "updates": setting.recipe.steps,
-        "candidates": setting.candidates, "failed": setting.candidates - len(good), "kept": len(kept),
+        "candidates": setting.candidates, "failed": failed, "kept": len(kept),
         "validation_mse": f"{float(validation[kept].median()):.2e}", "test_mse": f"{float(test.median()):.2e}",
         "largest_test_mse": f"{float(test.max()):.2e}", "training_seconds": round(training.seconds),
     }  # fmt: skip
@@ -174,7 +176,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--no-sweep", action="store_true", help="only the two tasks of the table")
     parser.add_argument("--quick", action="store_true", help="a few hardly trained models: tries the path, shows nothing")
     parser.add_argument("--threads", type=int, default=1, help="of torch; the tensors are small, more than two hardly help")
-    parser.add_argument("--update", action="store_true", help="also renew results.csv, training.csv and the README beside this file")
+    parser.add_argument("--update", action="store_true", help="also renew the CSV files and the README beside this file")
     options = parser.parse_args()
     if options.quick and options.out == parser.get_default("out"):
         options.out = options.out / "quick"

@@ -231,7 +231,7 @@ class Training:
             found = file.metadata()
             if {k: found.get(k) for k in about} != about:
                 raise SystemExit(f"{path} comes from a run with other settings; give another --out or delete it.")
-            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 (no dictionary)
+            tensors = {name: file.get_tensor(name).clone() for name in file.keys()}
         return Training(**tensors, step=int(found["step"]), seconds=float(found["seconds"]))
 
     def update(self, gradient: Tensor, rate: float, clip: float) -> None:
