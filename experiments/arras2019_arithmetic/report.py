@@ -11,7 +11,8 @@ from explain import METHODS, STATISTICS
 from seqxai.files import written_whole
 
 HERE = Path(__file__).parent
-HEADINGS = ("ρ(n_a, R_a)", "ρ(n_b, R_b)", "E[(|R_a| + |R_b|) / Σ|R_t|]")
+HEADINGS = ("ρ(n_a, R_a)", "ρ(n_b, R_b)", "E[(\\|R_a\\| + \\|R_b\\|) / Σ\\|R_t\\|]")  # a bare bar would end the cell
+DIGITS = {"addition": (3, 3, 2), "subtraction": (1, 1, 1)}  # of the published table
 BEGIN, END = "<!-- tables: written by run.py --update -->", "<!-- end of tables -->"
 Lines = list[dict[str, str]]
 
@@ -62,58 +63,80 @@ def read(path: Path) -> Lines:
 def tables(folder: Path) -> str:
     """All tables as Markdown, from the CSV files of a folder."""
     results, training = read(folder / "results.csv"), read(folder / "training.csv")
-    expected = {
-        (line["task"], line["method"], line["statistic"]): f"{line['mean']} ({line['std']})"
-        for line in read(HERE / "expected.csv")
-    }
-    return "\n".join([_main(results, expected), _sweep(results), _training(training)])
+    return "\n".join([*_main(results), *_stopped(results), *_sweep(results), *_training(training)])
 
 
-def _cell(lines: Lines, **where: object) -> str:
-    found = [line for line in lines if all(line[k] == str(v) for k, v in where.items())]
+def _number(lines: Lines, digits: int, **where: object) -> str:
+    """Mean and standard deviation of the one line that fits, or a dash."""
+    found = [line for line in lines if all(line[key] == str(value) for key, value in where.items())]
     if not found:
         return "–"
-    mean, std = float(found[0]["mean"]), float(found[0]["std"])
-    digits = 3 if abs(mean) > 99.9 else 1
-    return f"{mean:.{digits}f} ({std:.{digits}f})"
+    (line,) = found
+    return f"{float(line['mean']):.{digits}f} ({float(line['std']):.{digits}f})"
 
 
-def _main(results: Lines, expected: dict[tuple[str, str, str], str]) -> str:
+def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return ["| " + " | ".join(cells) + " |" for cells in lines] + [""]
+
+
+def _main(results: Lines) -> list[str]:
+    expected = read(HERE / "expected.csv")
     text = []
-    for task in ("addition", "subtraction"):
-        models = {line["weights"]: line["models"] for line in results if line["task"] == task and line["cells"] == "1"}
-        text += [f"### {task.capitalize()}: mean (standard deviation) in % over {models.get('trained', 0)} models", ""]
-        text += ["| method | |" + "".join(f" {h} |" for h in HEADINGS), "|---|---|" + "---|" * len(HEADINGS)]
+    for task, digits in DIGITS.items():
+        rows = []
         for method in METHODS:
-            rows = {
-                "published": [expected[task, method, s] for s in STATISTICS],
-                "ours": [_cell(results, task=task, cells=1, weights="trained", method=method, statistic=s) for s in STATISTICS],
-                "stopped early": [
-                    _cell(results, task=task, cells=1, weights="stopped", method=method, statistic=s) for s in STATISTICS
-                ],
-            }
-            for who, values in rows.items():
-                text.append(f"| {method if who == 'published' else ''} | {who} | " + " | ".join(values) + " |")
-        text.append("")
-    return "\n".join(text)
+            row = [method]
+            for name, places in zip(STATISTICS, digits, strict=True):
+                row.append(_number(results, places, task=task, cells=1, weights="trained", method=method, statistic=name))
+                row.append(_number(expected, places, task=task, method=method, statistic=name))
+            rows.append(row)
+        columns = ["method"] + [name for heading in HEADINGS for name in (heading, "published")]
+        text += [
+            f"### {task.capitalize()}: mean and standard deviation over {_models(results, task, 'trained')} models, in %",
+            "",
+        ]
+        text += _table(columns, rows)
+    return text
 
 
-def _sweep(results: Lines) -> str:
-    text = ["### More cells, and addition of positive numbers", ""]
-    settings = dict.fromkeys((line["task"], int(line["cells"])) for line in results if line["weights"] == "trained")
-    for statistic, heading in zip(STATISTICS, HEADINGS, strict=True):
-        text += [f"{heading}, mean (standard deviation) in %:", ""]
-        text += ["| task | cells |" + "".join(f" {m} |" for m in METHODS), "|---|---|" + "---|" * len(METHODS)]
-        for task, cells in sorted(settings):
-            values = [_cell(results, task=task, cells=cells, weights="trained", method=m, statistic=statistic) for m in METHODS]
-            text.append(f"| {task} | {cells} | " + " | ".join(values) + " |")
-        text.append("")
-    return "\n".join(text)
+def _models(results: Lines, task: str, weights: str) -> str:
+    found = [line["models"] for line in results if (line["task"], line["cells"], line["weights"]) == (task, "1", weights)]
+    return found[0] if found else "no"
 
 
-def _training(training: Lines) -> str:
-    text = ["### Training", ""]
-    names = list(training[0])
-    text += ["| " + " | ".join(n.replace("_", " ") for n in names) + " |", "|" + "---|" * len(names)]
-    text += ["| " + " | ".join(line.values()) + " |" for line in training]
-    return "\n".join([*text, ""])
+def _stopped(results: Lines) -> list[str]:
+    text = []
+    for task, digits in DIGITS.items():
+        rows = [
+            [method]
+            + [
+                _number(results, places, task=task, cells=1, weights="stopped", method=method, statistic=name)
+                for name, places in zip(STATISTICS, digits, strict=True)
+            ]
+            for method in METHODS
+        ]
+        models = _models(results, task, "stopped")
+        text += [f"### {task.capitalize()}, each of {models} models stopped at the first validation error below 1e-4, in %", ""]
+        text += _table(["method", *HEADINGS], rows)
+    return text
+
+
+def _sweep(results: Lines) -> list[str]:
+    settings = sorted({(line["task"], int(line["cells"])) for line in results if line["weights"] == "trained"})
+    text = []
+    for name, heading in zip(STATISTICS, HEADINGS, strict=True):
+        rows = [
+            [task, str(cells)]
+            + [_number(results, 1, task=task, cells=cells, weights="trained", method=m, statistic=name) for m in METHODS]
+            for task, cells in settings
+        ]
+        plain = heading.replace("\\|", "|")
+        text += [f"### More cells, and addition of positive numbers: {plain} in %", ""]
+        text += _table(["task", "cells", *METHODS], rows)
+    return text
+
+
+def _training(training: Lines) -> list[str]:
+    columns = [name.replace("_", " ") for name in training[0]]
+    return ["### Training", "", *_table(columns, [list(line.values()) for line in training])]

@@ -60,7 +60,8 @@ def settings(options: argparse.Namespace) -> list[Setting]:
         main = [Setting(task, 1, 4, 2, short) for task in ("addition", "subtraction")]
         sweep = [Setting("positive-addition", 1, 3, 1, short), Setting("addition", 2, 3, 1, short)]
         return main if options.no_sweep else main + sweep
-    main = [Setting(task, 1, options.candidates, options.models, Recipe()) for task in ("addition", "subtraction")]
+    recipe = Recipe(steps=options.updates, rate=options.rate)
+    main = [Setting(task, 1, options.candidates, options.models, recipe) for task in ("addition", "subtraction")]
     if options.no_sweep:
         return main
     # Larger networks learn in a third of the updates.
@@ -171,6 +172,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out/arras2019_arithmetic"), help="states and results; resumed from")
     parser.add_argument("--models", type=int, default=50, help="good models that are explained, per task")
     parser.add_argument("--candidates", type=int, default=150, help="models that are trained, per task")
+    parser.add_argument("--updates", type=int, default=Recipe.steps, help="of the two tasks of the table")
+    parser.add_argument("--rate", type=float, default=Recipe.rate, help="largest learning rate of the two tasks of the table")
     parser.add_argument("--seed", type=int, default=0, help="decides data, initialisation and order")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="only these")
     parser.add_argument("--no-sweep", action="store_true", help="only the two tasks of the table")
