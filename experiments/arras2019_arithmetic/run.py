@@ -26,6 +26,8 @@ from train import GOOD, Candidates, Recipe, Training, train
 from seqxai.files import written_whole
 
 HERE = Path(__file__).parent
+UPDATES = {"addition": 60_000, "subtraction": 10_000}  # what brings most candidates below the threshold
+SWEEP_UPDATES = {"addition": 20_000, "positive-addition": 20_000, "subtraction": 10_000}  # larger networks need fewer
 QUICK_COUNTS = {"train": 600, "validation": 100, "test": 100}
 
 
@@ -60,14 +62,16 @@ def settings(options: argparse.Namespace) -> list[Setting]:
         main = [Setting(task, 1, 4, 2, short) for task in ("addition", "subtraction")]
         sweep = [Setting("positive-addition", 1, 3, 1, short), Setting("addition", 2, 3, 1, short)]
         return main if options.no_sweep else main + sweep
-    recipe = Recipe(steps=options.updates, rate=options.rate)
-    main = [Setting(task, 1, options.candidates, options.models, recipe) for task in ("addition", "subtraction")]
-    if options.no_sweep:
-        return main
-    # Larger networks learn in a third of the updates.
-    short = Recipe(steps=20_000, rate=0.02)
-    sweep = [Setting("positive-addition", 1, 30, 10, short)]
-    return main + sweep + [Setting(task, cells, 30, 10, short) for cells in (2, 4, 8) for task in ("addition", "subtraction")]
+    main = [
+        Setting(task, 1, options.candidates, options.models, Recipe(steps=options.updates or updates, rate=options.rate))
+        for task, updates in UPDATES.items()
+    ]
+    larger = [(task, cells) for cells in (2, 4, 8) for task in UPDATES]
+    sweep = [
+        Setting(task, cells, 30, 10, Recipe(steps=SWEEP_UPDATES[task], rate=0.02))
+        for task, cells in [("positive-addition", 1), *larger]
+    ]
+    return main if options.no_sweep else main + sweep
 
 
 class Progress:
@@ -172,7 +176,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("out/arras2019_arithmetic"), help="states and results; resumed from")
     parser.add_argument("--models", type=int, default=50, help="good models that are explained, per task")
     parser.add_argument("--candidates", type=int, default=150, help="models that are trained, per task")
-    parser.add_argument("--updates", type=int, default=Recipe.steps, help="of the two tasks of the table")
+    parser.add_argument("--updates", type=int, help=f"of the two tasks of the table, instead of {UPDATES}")
     parser.add_argument("--rate", type=float, default=Recipe.rate, help="largest learning rate of the two tasks of the table")
     parser.add_argument("--seed", type=int, default=0, help="decides data, initialisation and order")
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS), help="only these")

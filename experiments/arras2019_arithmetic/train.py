@@ -1,8 +1,8 @@
 """Train many small LSTMs at once: every weight has the candidate as its first dimension.
 
 A single LSTM with one cell spends its training time in the overhead of Python and of starting operations; a hundred and fifty
-of them in one tensor cost little more than one. Forward and backward pass are written out, because they reuse the same few
-arrays and need a third of the operations of a recorded graph.
+of them in one tensor cost little more than one. Forward and backward pass are written out, so that every step works in place on
+a few arrays that stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Recipe:
         clip: largest norm of one candidate's gradient.
     """
 
-    steps: int = 60_000
+    steps: int
     batch: int = 32
     rate: float = 0.03
     warm_up: int = 500
