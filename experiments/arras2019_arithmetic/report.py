@@ -12,8 +12,10 @@ from seqxai.files import written_whole
 
 HERE = Path(__file__).parent
 HEADINGS = ("ρ(n_a, R_a)", "ρ(n_b, R_b)", "E[(\\|R_a\\| + \\|R_b\\|) / Σ\\|R_t\\|]")  # a bare bar would end the cell
+SOURCES = ("irrelevant", "relevant", "state", "bias")
 DIGITS = {"addition": (3, 3, 2), "subtraction": (1, 1, 1)}  # of the published table
 BEGIN, END = "<!-- tables: written by run.py --update -->", "<!-- end of tables -->"
+FILES = ("results.csv", "training.csv", "weights.csv")
 Lines = list[dict[str, str]]
 
 
@@ -33,11 +35,11 @@ def aggregate(task: str, cells: int, weights: str, found: dict[str, list[dict[st
     return lines
 
 
-def write(out: Path, training: list[dict[str, object]], results: list[dict[str, object]]) -> None:
-    """Write training.csv, results.csv and tables.md."""
-    for name, lines in (("training.csv", training), ("results.csv", results)):
+def write(out: Path, files: dict[str, list[dict[str, object]]]) -> None:
+    """Write a CSV file for every name, and tables.md."""
+    for name, lines in files.items():
         if lines:
-            with written_whole(out / name) as partial, partial.open("w", newline="") as file:
+            with written_whole(out / f"{name}.csv") as partial, partial.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(lines[0]), lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(lines)
@@ -47,7 +49,7 @@ def write(out: Path, training: list[dict[str, object]], results: list[dict[str, 
 
 def update(here: Path, out: Path) -> None:
     """Copy the CSV files beside the README and renew its tables."""
-    for name in ("training.csv", "results.csv"):
+    for name in FILES:
         (here / name).write_text((out / name).read_text())
     readme = here / "README.md"
     before, rest = readme.read_text().split(BEGIN)
@@ -62,8 +64,9 @@ def read(path: Path) -> Lines:
 
 def tables(folder: Path) -> str:
     """All tables as Markdown, from the CSV files of a folder."""
-    results, training = read(folder / "results.csv"), read(folder / "training.csv")
-    return "\n".join([*_main(results), *_stopped(results), *_sweep(results), *_training(training)])
+    results, training, weights = (read(folder / name) for name in FILES)
+    text = [*_main(results), *_stopped(results), *_learnt(weights), *_by_gate(results), *_sweep(results), *_training(training)]
+    return "\n".join(text)
 
 
 def _number(lines: Lines, digits: int, **where: object) -> str:
@@ -120,6 +123,33 @@ def _stopped(results: Lines) -> list[str]:
         text += [f"### {task.capitalize()}, each of {models} models stopped at the first validation error below 1e-4, in %", ""]
         text += _table(["method", *HEADINGS], rows)
     return text
+
+
+def _learnt(weights: Lines) -> list[str]:
+    text = []
+    for task in DIGITS:
+        found = {(line["to"], line["from"]): line for line in weights if line["task"] == task}
+        rows = [
+            [to] + [_range(found[to, source]) if (to, source) in found else "–" for source in SOURCES]
+            for to in dict.fromkeys(to for to, _ in found)
+        ]
+        text += [f"### What the {task} models learnt: median weight (lowest to highest), turned to a positive output", ""]
+        text += _table(["to", "irrelevant number", "relevant number", "state", "bias"], rows)
+    return text
+
+
+def _range(line: dict[str, str]) -> str:
+    return f"{float(line['median']):.1f} ({float(line['lowest']):.1f} to {float(line['highest']):.1f})"
+
+
+def _by_gate(results: Lines) -> list[str]:
+    rows = []
+    for which in ("output gate opens", "output gate closes"):
+        models = [line["models"] for line in results if line["weights"] == which]
+        where = {"task": "subtraction", "weights": which, "statistic": "corr_b"}
+        rows.append([which, models[0] if models else "0", *(_number(results, 1, method=method, **where) for method in METHODS)])
+    text = ["### Subtraction: ρ(n_b, R_b) in %, by what a relevant number does to the output gate", ""]
+    return text + _table(["models whose", "count", *METHODS], rows)
 
 
 def _sweep(results: Lines) -> list[str]:

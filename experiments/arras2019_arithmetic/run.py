@@ -4,7 +4,7 @@
     python experiments/arras2019_arithmetic/run.py --quick     # seconds: the same path with a few, hardly trained models
 
 Trains the candidates of both tasks, explains the first 50 good ones, repeats it with more cells and with positive addition, and
-writes results.csv, training.csv and tables.md into --out.
+writes results.csv, training.csv, weights.csv and tables.md into --out.
 """
 
 from __future__ import annotations
@@ -135,10 +135,8 @@ def explained(
     return {method: found["methods"][method] for method in METHODS if method in found["methods"]}
 
 
-def run_setting(
-    setting: Setting, options: argparse.Namespace, progress: Progress
-) -> tuple[dict[str, object], list[dict[str, object]]]:
-    """Train and explain one setting: its line of training.csv and its lines of results.csv."""
+def run_setting(setting: Setting, options: argparse.Namespace, progress: Progress) -> dict[str, list[dict[str, object]]]:
+    """Train and explain one setting: its lines of every CSV file."""
     data = splits(TASKS[setting.task], options.seed, QUICK_COUNTS if options.quick else COUNTS)
     training = trained(setting, data, options, progress)
     validation = Candidates(training.rows, setting.cells).errors(data["validation"])
@@ -157,18 +155,58 @@ def run_setting(
         "largest_test_mse": f"{float(test.max()):.2e}", "training_seconds": round(training.seconds),
     }  # fmt: skip
     chosen = {"trained": training.rows[kept]}
-    if setting.cells == 1 and setting.task != "positive-addition":
+    in_table = setting.cells == 1 and setting.task in UPDATES
+    if in_table:
         # The other reading of "trained to a validation error below 1e-4": stopped as soon as it is.
         chosen["stopped"] = training.crossed[(training.crossed_at > 0).nonzero()[: setting.keep, 0]]
     lines: list[dict[str, object]] = []
     began = time.perf_counter()
-    for weights, rows in chosen.items():
+    for which, rows in chosen.items():
         if len(rows):
-            path = options.out / setting.name / f"{weights}.json"
+            path = options.out / setting.name / f"{which}.json"
             found = explained(setting, rows, data["test"], path, options.methods, progress)
-            lines += report.aggregate(setting.task, setting.cells, weights, found)
+            lines += report.aggregate(setting.task, setting.cells, which, found)
+            if (setting.name, which) == ("subtraction-1", "trained"):
+                lines += by_output_gate(setting, rows, found)
     progress.say(f"{setting.name}: explained in {time.perf_counter() - began:.0f} s", always=True)
-    return line, lines
+    weights = learnt(setting, training.rows[kept]) if in_table and len(kept) else []
+    return {"training": [line], "results": lines, "weights": weights}
+
+
+def by_output_gate(setting: Setting, rows: Tensor, found: dict[str, list[dict[str, float]]]) -> list[dict[str, object]]:
+    """The same statistics apart for models whose output gate opens and closes for a relevant number.
+
+    The task does not fix this sign, and the rules that give relevance to gates depend on it.
+    """
+    opens = Candidates(rows, setting.cells).split(rows)[0][:, 3, 0, 1] > 0
+    lines = []
+    for weights, chosen in (("output gate opens", opens), ("output gate closes", ~opens)):
+        indices = chosen.nonzero()[:, 0].tolist()
+        if indices:
+            some = {method: [models[index] for index in indices] for method, models in found.items()}
+            lines += report.aggregate(setting.task, setting.cells, weights, some)
+    return lines
+
+
+def learnt(setting: Setting, rows: Tensor) -> list[dict[str, object]]:
+    """Lines of weights.csv: median and range of every weight over the models of one cell.
+
+    Turning the sign of the cell, of all it feeds and of the candidate changes nothing, so models are turned to a positive output.
+    """
+    w, u, b, v = Candidates(rows, 1).split(rows)
+    sign = v.sign()
+    columns = {"irrelevant": w[:, :, 0, 0], "relevant": w[:, :, 0, 1], "state": u[:, :, 0, 0] * sign, "bias": b[:, :, 0]}
+    lines: list[dict[str, object]] = []
+    for k, gate in enumerate(("input gate", "forget gate", "candidate", "output gate")):
+        for source, values in columns.items():
+            turned = values[:, k] * sign[:, 0] if gate == "candidate" else values[:, k]
+            lines.append(_spread(setting.task, gate, source, turned))
+    return [*lines, _spread(setting.task, "output", "state", v.abs()[:, 0])]
+
+
+def _spread(task: str, to: str, source: str, values: Tensor) -> dict[str, object]:
+    numbers = {"median": values.median(), "lowest": values.min(), "highest": values.max()}
+    return {"task": task, "to": to, "from": source, **{name: f"{float(number):.2f}" for name, number in numbers.items()}}
 
 
 def arguments() -> argparse.Namespace:
@@ -196,13 +234,11 @@ def main() -> None:
     options = arguments()
     torch.set_num_threads(options.threads)
     progress = Progress()
-    training_lines, result_lines = [], []
+    lines: dict[str, list[dict[str, object]]] = {}
     for setting in settings(options):
-        line, lines = run_setting(setting, options, progress)
-        training_lines.append(line)
-        result_lines += lines
-        # After every setting, so that a stopped run shows what it has.
-        report.write(options.out, training_lines, result_lines)
+        for name, more in run_setting(setting, options, progress).items():
+            lines.setdefault(name, []).extend(more)
+        report.write(options.out, lines)  # after every setting, so that a stopped run shows what it has
     print(report.tables(options.out))
     if options.update:
         report.update(HERE, options.out)
