@@ -6,7 +6,8 @@ import csv
 import statistics as st
 from pathlib import Path
 
-from explain import METHODS, STATISTICS
+from data import TASKS
+from explain import METHODS, PASSING, STATISTICS, passes
 
 from seqxai.files import written_whole
 
@@ -20,18 +21,19 @@ Lines = list[dict[str, str]]
 
 
 def aggregate(task: str, cells: int, weights: str, found: dict[str, list[dict[str, float]]]) -> list[dict[str, object]]:
-    """Mean and standard deviation over the models, in percent, of every method and statistic."""
+    """Mean and standard deviation over the models, in percent, of every method and statistic.
+
+    The statistic "passed" is the number of models that pass, see :func:`explain.passes`.
+    """
     lines: list[dict[str, object]] = []
     for method, models in found.items():
+        about = {"task": task, "cells": cells, "weights": weights, "method": method}
         for name in STATISTICS:
             values = [100 * model[name] for model in models]
-            spread = st.stdev(values) if len(values) > 1 else 0.0
-            lines.append(
-                {
-                    "task": task, "cells": cells, "weights": weights, "method": method, "statistic": name,
-                    "mean": f"{st.fmean(values):.3f}", "std": f"{spread:.3f}", "models": len(values),
-                }
-            )  # fmt: skip
+            spread = f"{st.stdev(values):.3f}" if len(values) > 1 else "0.000"
+            lines.append({**about, "statistic": name, "mean": f"{st.fmean(values):.3f}", "std": spread, "models": len(values)})
+        passed = sum(passes(model, TASKS[task]) for model in models)
+        lines.append({**about, "statistic": "passed", "mean": passed, "std": "", "models": len(models)})
     return lines
 
 
@@ -155,6 +157,12 @@ def _by_gate(results: Lines) -> list[str]:
 def _sweep(results: Lines) -> list[str]:
     settings = sorted({(line["task"], int(line["cells"])) for line in results if line["weights"] == "trained"})
     text = []
+    rows = [
+        [task, str(cells)] + [_passed(results, task=task, cells=cells, weights="trained", method=m) for m in METHODS]
+        for task, cells in settings
+    ]
+    text += [f"### More cells, and addition of positive numbers: models with both correlations beyond {PASSING:.0%}", ""]
+    text += _table(["task", "cells", *METHODS], rows)
     for name, heading in zip(STATISTICS, HEADINGS, strict=True):
         rows = [
             [task, str(cells)]
@@ -165,6 +173,11 @@ def _sweep(results: Lines) -> list[str]:
         text += [f"### More cells, and addition of positive numbers: {plain} in %", ""]
         text += _table(["task", "cells", *METHODS], rows)
     return text
+
+
+def _passed(results: Lines, **where: object) -> str:
+    found = [r for r in results if r["statistic"] == "passed" and all(r[key] == str(value) for key, value in where.items())]
+    return f"{found[0]['mean']} of {found[0]['models']}" if found else "–"
 
 
 def _training(training: Lines) -> list[str]:

@@ -177,6 +177,13 @@ def test_a_perfect_explanation_reaches_a_hundred_percent(toy: Any) -> None:
     assert found == pytest.approx({"corr_a": 1.0, "corr_b": -1.0, "share": 1.0}, abs=1e-12)
 
 
+def test_passing_asks_for_the_sign_of_the_task(toy: Any) -> None:
+    found = {"corr_a": 0.96, "corr_b": -0.96, "share": 0.1}
+    assert toy.explain.passes(found, toy.data.TASKS["subtraction"])
+    assert not toy.explain.passes(found, toy.data.TASKS["addition"])
+    assert not toy.explain.passes({**found, "corr_a": 0.9}, toy.data.TASKS["subtraction"])
+
+
 def test_the_share_is_the_mean_of_ratios_of_absolute_values(toy: Any) -> None:
     group = toy.data.Sequences(
         x=torch.tensor([[[0.0, 0.5], [0.7, 0.0], [0.0, 0.6]], [[0.0, 0.8], [0.0, 0.9], [0.6, 0.0]]], dtype=torch.float64),
@@ -248,7 +255,7 @@ def test_the_program_runs_end_to_end_and_resumes(tmp_path: Path) -> None:
     assert "Gradient x Input" in first.stdout
     with (tmp_path / "out" / "results.csv").open(newline="") as file:
         methods = {line["method"] for line in csv.DictReader(file)}
-    assert len(methods) == 7
+    assert len(methods) == 8  # the seven of the table and one variant
     state = tmp_path / "out" / "addition-1" / "state.safetensors"
     written = state.stat().st_mtime_ns
     second = run()
