@@ -26,7 +26,7 @@ from train import GOOD, Candidates, Recipe, Training, train
 from seqxai.files import written_whole
 
 HERE = Path(__file__).parent
-UPDATES = {"addition": 60_000, "subtraction": 10_000}  # what brings most candidates below the threshold
+UPDATES = {"addition": 60_000, "subtraction": 10_000}  # see the README for how they were chosen
 SWEEP_UPDATES = {"addition": 20_000, "positive-addition": 20_000, "subtraction": 10_000}  # larger networks need fewer
 QUICK_COUNTS = {"train": 600, "validation": 100, "test": 100}
 
