@@ -127,6 +127,11 @@ class Attribution:
 
     def _again(self, what: str) -> Callable[..., Any]:
         if self._walk is None:
+            if not self.method.startswith("lrp/"):
+                raise InputError(
+                    f"{what} belongs to layer-wise relevance propagation, and {self.method or 'this method'} has none; explain with "
+                    "seqxai.LRP."
+                )
             raise InputError(
                 f"{what} needs the recorded run, which a loaded or released attribution no longer has; explain again."
             )

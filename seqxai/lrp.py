@@ -230,7 +230,7 @@ class LRP(Attributor):
         self, inputs: Tensor | tuple[Tensor, ...], wanted: Target, args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
     ) -> Attribution:
         trace = capture(self.model, inputs, args, kwargs)
-        _refuse_nan(trace, tuple(v.data for v in trace.outputs))
+        refuse_nan(trace, tuple(v.data for v in trace.outputs))
         structure = self._structure(trace)
         if needs_steps(trace, self.composite, structure):
             trace = capture(self.model, inputs, args, kwargs, unroll=True)
@@ -266,7 +266,7 @@ class LRP(Attributor):
 
         self.composite.check_paths(trace)
         found = walk(self.keeps_ledger)
-        _refuse_nan(trace, found.relevance)
+        refuse_nan(trace, found.relevance)
         single = not isinstance(inputs, (tuple, list))
         explained = torch.stack([s.explained for s in seeds]) if several else seeds[0].explained
         return Attribution(
@@ -344,8 +344,14 @@ def peel_softmax(trace: Trace) -> Value:
     return value
 
 
-def _refuse_nan(trace: Trace, tensors: tuple[Tensor, ...]) -> None:
-    """NaN and infinities show in a sum, which costs next to nothing."""
+def refuse_nan(trace: Trace, tensors: tuple[Tensor, ...]) -> None:
+    """Refuse outputs or relevance that are not finite, and say where NaN first appears.
+
+    Raises:
+        InputError: if weights or an operation's result are NaN or infinite.
+        CaptureError: if only the given tensors are.
+    """
+    # NaN and infinities show in a sum, which costs next to nothing.
     if all(math.isfinite(t.sum()) or bool(torch.isfinite(t).all()) for t in tensors):
         return
     for node in trace.nodes:

@@ -45,7 +45,7 @@ class Target(ABC):
                 f"Expected an output whose first dimension is the batch, got shape {tuple(data.shape)} for inputs of shape "
                 f"{', '.join(str(tuple(v.shape)) for v in trace.inputs)}; explain single samples, or an inner value with targets.Unit."
             )
-        table = _by_sample(data, trace)
+        table = by_sample(data, trace)
         explained, relevance = self.combine(table)
         return Seed(value, relevance.reshape(data.shape), explained)
 
@@ -62,8 +62,13 @@ class Target(ABC):
         """The target in words."""
 
 
-def _by_sample(data: Tensor, trace: Trace) -> Tensor:
-    """The batch dimension made explicit: (B, ...), at least two-dimensional."""
+def by_sample(data: Tensor, trace: Trace) -> Tensor:
+    """The batch dimension of a value made explicit: (B, ...), at least two-dimensional.
+
+    Args:
+        data: the value's content, or another of the same shape.
+        trace: the recorded run, whose inputs tell whether there is a batch dimension.
+    """
     if data.dim() == 0:
         return data.reshape(1, 1)
     if data.dim() == 1:

@@ -29,29 +29,35 @@ def replay(trace: Trace, inputs: list[Tensor], until: Value | None = None) -> An
         for node in trace.nodes:
             if until is not None and until.number in contents:
                 break
-            _run(node, contents)
+            given = [contents[v.number] if v.number in contents else v.data for v in node.inputs]
+            contents |= run(node, given)
     if until is not None:
         return contents[until.number]
     return [contents[value.number] for value in trace.outputs]
 
 
-def _run(node: Node, contents: dict[int, Tensor]) -> None:
-    given = [contents[v.number] if v.number in contents else v.data for v in node.inputs]
+def run(node: Node, given: list[Tensor]) -> dict[int, Tensor]:
+    """Run one node on other contents of its inputs; nothing is written into.
+
+    Args:
+        node: a node of the trace.
+        given: a tensor for each of ``node.inputs``.
+
+    Returns:
+        The outputs' contents by the values' numbers; outputs that a rule recomputed are not among them.
+    """
     args, kwargs = node.arguments(given)
     if node.mutated is not None:
         # Values are immutable here: whoever writes, writes into a copy.
         written = args[node.mutated].clone()
         args = (*args[: node.mutated], written, *args[node.mutated + 1 :])
         result = node.function(*args, **kwargs)
-        contents[node.output.number] = written if not node.operation.geometric else result
-        return
+        return {node.output.number: written if not node.operation.geometric else result}
     if "inplace" in kwargs:
         kwargs["inplace"] = False
     result = node.function(*args, **kwargs)
     results = (result,) if isinstance(result, Tensor) else result
-    for value in node.outputs:
-        if value.index >= 0:  # others were recomputed by a rule
-            contents[value.number] = results[value.index]
+    return {value.number: results[value.index] for value in node.outputs if value.index >= 0}
 
 
 def perturbed(tensor: Tensor, scale: float) -> Tensor:

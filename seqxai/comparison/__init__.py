@@ -1,0 +1,6 @@
+"""Other ways to explain, to compare with: each an :class:`seqxai.Attributor` like :class:`seqxai.LRP`, each in a file of its own."""
+
+from seqxai.comparison.gradient import Gradient as Gradient
+from seqxai.comparison.gradient_times_input import GradientTimesInput as GradientTimesInput
+
+__all__ = ["Gradient", "GradientTimesInput"]

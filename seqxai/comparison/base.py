@@ -1,0 +1,152 @@
+"""What the comparison methods share: one recorded run, the targets asked about it, and the result put together."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqxai import targets
+from seqxai.attribution import Attribution, Attributor
+from seqxai.errors import InputError, TargetError
+from seqxai.lrp import peel_softmax, refuse_nan
+from seqxai.targets import Largest, Several, Target
+from seqxai.trace import Trace, Value, capture
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """One recorded run and what is asked about it.
+
+    Attributes:
+        trace: the run on the inputs as they are.
+        output: the value whose elements a target names by index.
+        targets: what to explain, one by one.
+        args, kwargs: the constants of the call.
+    """
+
+    trace: Trace
+    output: Value
+    targets: tuple[Target, ...]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """The explanation of one target.
+
+    Attributes:
+        explained: (B,).
+        relevance: one tensor of each input's shape.
+    """
+
+    explained: Tensor
+    relevance: tuple[Tensor, ...]
+
+
+class Comparison(Attributor):
+    """A method that is not a walk back: it keeps no ledger and has no relevance on the way."""
+
+    model: Any
+
+    def attribute(
+        self,
+        inputs: Tensor | tuple[Tensor, ...],
+        target: Any = None,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Attribution:
+        """Explain ``model(*inputs, *args, **kwargs)``.
+
+        Args:
+            inputs: the tensor to explain, (B, ...), or a tuple of several.
+            target: what to explain, see :func:`seqxai.targets.ensure`; the largest output by default.
+            args, kwargs: further arguments, constants of the call.
+
+        Returns:
+            Relevance of the inputs' shapes.
+
+        Raises:
+            SeqxaiError: every failure, with what was expected, what came, and what to do.
+        """
+        with torch.inference_mode(False), torch.no_grad():
+            wanted = targets.ensure(target)
+            trace = capture(self.model, inputs, args, kwargs)
+            refuse_nan(trace, tuple(v.data for v in trace.outputs))
+            each = wanted.targets if isinstance(wanted, Several) else (wanted,)
+            question = Question(trace, self._output(trace), each, args, dict(kwargs or {}))
+            shapes = {one.seed(trace, question.output).explained.shape for one in each}
+            if len(shapes) > 1:
+                raise TargetError("Several targets must explain the same number of samples.")
+            answers = self._answers(question)
+            for answer in answers:
+                refuse_nan(trace, answer.relevance)
+        return self._attribution(trace, wanted, answers, single=not isinstance(inputs, (tuple, list)))
+
+    def _attribution(self, trace: Trace, wanted: Target, answers: list[Answer], *, single: bool) -> Attribution:
+        several = isinstance(wanted, Several)
+        relevances = [torch.stack(parts) if several else parts[0] for parts in zip(*(a.relevance for a in answers), strict=True)]
+        return Attribution(
+            relevance=relevances[0] if single else tuple(relevances),
+            output=trace.output,
+            explained=torch.stack([a.explained for a in answers]) if several else answers[0].explained,
+            target=str(wanted),
+            method=self.method,
+            inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
+            settings=self.settings,
+        )
+
+    def _output(self, trace: Trace) -> Value:
+        """The value targets index: the scores, before a final softmax."""
+        return peel_softmax(trace)
+
+    @property
+    @abstractmethod
+    def method(self) -> str:
+        """The name in results."""
+
+    @property
+    @abstractmethod
+    def settings(self) -> Mapping[str, str]:
+        """The parameters in results."""
+
+    @abstractmethod
+    def _answers(self, question: Question) -> list[Answer]:
+        """The explanation of each target; autograd is off."""
+
+
+def check_model(model: Any, name: str) -> Any:
+    """A model an attributor can explain.
+
+    Raises:
+        InputError: if it cannot be called.
+    """
+    if not callable(model):
+        raise InputError(f"{name} explains an nn.Module or a callable, got {type(model).__name__}.")
+    return model
+
+
+def content(question: Question, target: Target) -> tuple[Value, Tensor]:
+    """The value that holds what a target explains, and its content with the batch in front, (B, ...)."""
+    value = target.value(question.trace, question.output)
+    return value, targets.by_sample(question.trace.data(value), question.trace)
+
+
+def scalar(target: Target, scores: Tensor) -> Callable[[Tensor], Tensor]:
+    """The explained scalars as a function of scores; the largest output is chosen once and then stays the same.
+
+    Args:
+        target: one target.
+        scores: those of the run that is explained, (B, ...).
+
+    Returns:
+        A function from scores (B, ...) to (B,).
+    """
+    if isinstance(target, Largest):
+        chosen = scores.flatten(1).argmax(1, keepdim=True)
+        return lambda other: other.flatten(1).gather(1, chosen)[:, 0]
+    return lambda other: target.combine(other)[0]
