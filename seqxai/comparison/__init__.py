@@ -2,5 +2,6 @@
 
 from seqxai.comparison.gradient import Gradient as Gradient
 from seqxai.comparison.gradient_times_input import GradientTimesInput as GradientTimesInput
+from seqxai.comparison.occlusion import Occlusion as Occlusion
 
-__all__ = ["Gradient", "GradientTimesInput"]
+__all__ = ["Gradient", "GradientTimesInput", "Occlusion"]

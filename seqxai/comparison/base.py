@@ -150,3 +150,49 @@ def scalar(target: Target, scores: Tensor) -> Callable[[Tensor], Tensor]:
         chosen = scores.flatten(1).argmax(1, keepdim=True)
         return lambda other: other.flatten(1).gather(1, chosen)[:, 0]
     return lambda other: target.combine(other)[0]
+
+
+def whole(number: Any, name: str, least: int | None = None) -> int:
+    """An option as an int.
+
+    Raises:
+        InputError: if it is not a whole number, or too small.
+    """
+    if isinstance(number, bool) or not hasattr(number, "__index__") or (least is not None and number < least):
+        raise InputError(f"{name} must be a whole number{f' from {least}' if least is not None else ''}, got {number!r}.")
+    return int(number.__index__())
+
+
+def steps_of(x: Tensor, dim: int, samples: int) -> int:
+    """How many time steps an input has.
+
+    Raises:
+        InputError: if it has no such dimension behind the batch, or no batch in front.
+    """
+    if not -x.dim() <= dim < x.dim() or dim % x.dim() == 0:
+        raise InputError(
+            f"Expected the time steps in dimension {dim} behind the batch, got an input of shape {tuple(x.shape)}; give dim the dimension "
+            "of the time, and single sequences a batch dimension in front."
+        )
+    if len(x) != samples:
+        raise InputError(
+            f"Expected the batch in front of the input, got shape {tuple(x.shape)} for {samples} explained samples; transpose it inside "
+            "the model, or explain another target."
+        )
+    return x.shape[dim]
+
+
+def spread(by_step: Tensor, x: Tensor, dim: int) -> Tensor:
+    """One number for each step as a relevance of the input's shape: divided equally among the elements of the step.
+
+    Args:
+        by_step: (B, T).
+        x: the input, whose dimension ``dim`` is the time.
+        dim: see there.
+    """
+    samples, steps = by_step.shape
+    shape = [1] * x.dim()
+    shape[0], shape[dim] = samples, steps
+    elements = max(1, x.numel() // max(1, samples * steps))
+    dtype = x.dtype if x.dtype.is_floating_point else by_step.dtype
+    return (by_step / elements).to(dtype).reshape(shape).expand(x.shape).clone()

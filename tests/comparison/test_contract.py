@@ -24,7 +24,10 @@ def _of(name: str, **options: Any) -> Build:
 
 
 METHODS: dict[str, Build] = {name: _of(name) for name in comparison.__all__}
-every = pytest.mark.parametrize("build", METHODS.values(), ids=METHODS.keys())
+# Further variants; those of probabilities explain single outputs, and see the softmax.
+VARIANTS = METHODS | {"Occlusion of probabilities": _of("Occlusion", of="probability")}
+every = pytest.mark.parametrize("build", VARIANTS.values(), ids=VARIANTS.keys())
+of_scores = pytest.mark.parametrize("build", METHODS.values(), ids=METHODS.keys())
 
 
 @every
@@ -145,7 +148,7 @@ def test_integers_where_numbers_are_needed(build):
         build(last()).attribute(torch.ones(2, STEPS, 2, dtype=torch.long), target=0)
 
 
-@every
+@of_scores
 def test_a_final_softmax_is_peeled(build):
     model = last()
 
@@ -157,7 +160,7 @@ def test_a_final_softmax_is_peeled(build):
     assert_close(found.relevance, build(model).attribute(X, target=1).relevance, 1e-12)
 
 
-@every
+@of_scores
 def test_contrasts_and_units(build):
     model = last()
     explain = build(model)
