@@ -84,6 +84,12 @@ def test_lengths_are_repeated_with_the_samples():
     assert torch.equal(nested.relevance, found)
 
 
+def test_constants_without_a_batch_stay_as_they_are():
+    model, shift, scale = last(), random(2, seed=3), torch.tensor(2.0)
+    found = Occlusion(lambda x, a, b: model((x + a) * b)).attribute(X, 1, args=(shift,), kwargs={"b": scale}).relevance
+    assert_close(found.sum(-1), loop(lambda x, _: model((x + shift) * 2)[:, 1], X), 1e-12)
+
+
 def test_sorted_lengths_stay_sorted():
     model = packed()
 
