@@ -75,7 +75,7 @@ class Comparison(Attributor):
         """
         with torch.inference_mode(False), torch.no_grad():
             wanted = targets.ensure(target)
-            trace = capture(self.model, inputs, args, kwargs)
+            trace = capture(self.model, inputs, args, kwargs, lenient=True)
             refuse_nan(trace, tuple(v.data for v in trace.outputs))
             each = wanted.targets if isinstance(wanted, Several) else (wanted,)
             question = Question(trace, self._output(trace), each, args, dict(kwargs or {}))

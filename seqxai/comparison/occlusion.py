@@ -169,7 +169,7 @@ class _Occluded:
             args, kwargs = repeated(question.args, samples, count), repeated(question.kwargs, samples, count)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", TraceWarning)  # said once, of the run on the input itself
-                trace = capture(self.occlusion.model, inputs, args, kwargs)
+                trace = capture(self.occlusion.model, inputs, args, kwargs, lenient=True)
                 output = self.occlusion._output(trace)
             found = [measure(trace, output) for measure in measures]
         except (RuntimeError, ValueError, IndexError, InputError) as error:

@@ -286,3 +286,13 @@ def test_bad_options_and_inputs_are_refused_in_a_sentence():
         ContextualDecomposition(last(), batch=-1)
     with pytest.raises(InputError, match=r"time steps in dimension 0 behind the batch"):
         ContextualDecomposition(last(), dim=0).attribute(X, target=0)
+
+
+def test_bytes_that_are_numbers():
+    model, pixels = last(), torch.randint(0, 256, (3, STEPS, 2), dtype=torch.uint8)
+    expected = ContextualDecomposition(model).attribute(pixels.double() / 255, target=1).relevance.sum(-1)
+    for spelling in (lambda x: x.double() / 255, lambda x: x.to(torch.float64).div_(255)):
+        found = ContextualDecomposition(lambda x, s=spelling: model(s(x))).attribute(pixels, target=1)
+        assert_close(found.relevance.sum(-1), expected, 1e-12)
+    with pytest.raises(UnsupportedOperation, match=r"add\(\(3, 5, 2\)\)"):
+        ContextualDecomposition(lambda x: (x + 0.5).sum(1)).attribute(pixels, target=0)
