@@ -29,7 +29,12 @@ def _distances(x: Tensor) -> Tensor:
     return torch.cdist(x, x + random(5, 2, seed=3)).flatten(1)[:, :3]
 
 
-MODELS = {"spectrum": _spectrum, "products": _products, "distances": _distances}
+def _moments(x: Tensor) -> Tensor:
+    spread, mean = torch.std_mean(x, 1)
+    return torch.cat([mean, spread[:, :1]], 1)
+
+
+MODELS = {"moments": _moments, "spectrum": _spectrum, "products": _products, "distances": _distances}
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS.keys())
