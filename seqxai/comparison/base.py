@@ -14,7 +14,7 @@ from seqxai import targets
 from seqxai.attribution import Attribution, Attributor
 from seqxai.errors import InputError, TargetError
 from seqxai.lrp import peel_softmax, refuse_nan
-from seqxai.targets import Largest, Several, Target
+from seqxai.targets import Largest, Target
 from seqxai.trace import Trace, Value, capture
 
 
@@ -75,10 +75,11 @@ class Comparison(Attributor):
         """
         with torch.inference_mode(False), torch.no_grad():
             wanted = targets.ensure(target)
-            trace = capture(self.model, inputs, args, kwargs)
+            trace = capture(self.model, inputs, args, kwargs, lenient=True)
             refuse_nan(trace, tuple(v.data for v in trace.outputs))
-            each = wanted.targets if isinstance(wanted, Several) else (wanted,)
-            question = Question(trace, self._output(trace), each, args, dict(kwargs or {}))
+            output = self._output(trace)
+            each = tuple(one.chosen(trace, output) for one in wanted.each(trace, output))
+            question = Question(trace, output, each, args, dict(kwargs or {}))
             shapes = {one.seed(trace, question.output).explained.shape for one in each}
             if len(shapes) > 1:
                 raise TargetError("Several targets must explain the same number of samples.")
@@ -88,7 +89,7 @@ class Comparison(Attributor):
         return self._attribution(trace, wanted, answers, single=not isinstance(inputs, (tuple, list)))
 
     def _attribution(self, trace: Trace, wanted: Target, answers: list[Answer], *, single: bool) -> Attribution:
-        several = isinstance(wanted, Several)
+        several = wanted.many
         relevances = [torch.stack(parts) if several else parts[0] for parts in zip(*(a.relevance for a in answers), strict=True)]
         return Attribution(
             relevance=relevances[0] if single else tuple(relevances),

@@ -63,15 +63,15 @@ class ContextualDecomposition(Comparison):
                     f"Contextual decomposition splits sums of outputs: expected an index, a contrast or a unit as target, got {target}."
                 )
         explained = [scalar(t, scores)(scores) for t in question.targets for scores in (content(question, t)[1],)]
-        relevance = [self._of_input(question, position, len(explained[0])) for position in range(len(question.trace.inputs))]
+        relevance = [self._of_input(question, position, explained) for position in range(len(question.trace.inputs))]
         return [Answer(e, tuple(by_input[i] for by_input in relevance)) for i, e in enumerate(explained)]
 
-    def _of_input(self, question: Question, position: int, samples: int) -> list[Tensor]:
+    def _of_input(self, question: Question, position: int, explained: list[Tensor]) -> list[Tensor]:
         """The relevance of one input for every target; the phrases are steps of this input."""
-        x = question.trace.inputs[position].data
+        x, samples = question.trace.inputs[position].data, len(explained[0])
         steps = steps_of(x, self.dim, samples)
         together = max(1, self.batch // max(1, samples))
-        parts: list[list[Tensor]] = [[] for _ in question.targets]
+        parts = [[one.new_zeros(samples, 0)] for one in explained]
         goals = [content(question, target)[0] for target in question.targets]
         for first in range(0, steps, together):
             phrases = range(first, min(first + together, steps))

@@ -20,6 +20,8 @@ from seqxai.trace.graph import Node
 from seqxai.trace.replay import run
 
 LINEAR = frozenset({"route", "gate", "linear", "convolution", "add", "mul", "mean", "fill"})
+MOVES_IDS = frozenset({"route", "gate", "activation"})
+READS_IDS = frozenset({"embedding", "route", "mul"})  # rows of a table; or bytes that become numbers
 
 
 class Mask(NamedTuple):
@@ -141,7 +143,8 @@ class Decomposition:
         """Token ids are moved as they are; a looked-up row belongs to the phrase if its id does."""
         masks = [self.masks.get(value.number) for value in node.inputs]
         kind, output = node.operation.kind, node.output.data
-        if len(node.inputs) > 1 or masks[0] is None:
+        known = MOVES_IDS if not output.dtype.is_floating_point else READS_IDS
+        if len(node.inputs) > 1 or masks[0] is None or kind not in known:
             raise _no_decomposition(node)
         inside = masks[0].inside
         if not output.dtype.is_floating_point:

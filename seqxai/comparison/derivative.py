@@ -19,6 +19,7 @@ from seqxai.errors import UnsupportedOperation
 from seqxai.trace import Trace, Value
 from seqxai.trace.calls import INTEGER
 from seqxai.trace.graph import Node
+from seqxai.trace.lenient import UNKNOWN
 from seqxai.trace.replay import run
 
 Sensitivity = Callable[[Tensor, Tensor], Tensor]
@@ -97,6 +98,11 @@ def _node(node: Node, found: Run) -> dict[int, Tensor]:
         return {node.output.number: node.output.data.double() + (given[0] - given[0].detach()).expand(node.output.shape)}
     if integers and _looks_up(node):
         return _look_up(node, given[0], found)
+    if integers and node.operation.kind == UNKNOWN:
+        raise UnsupportedOperation(
+            f"{node.describe()} computes on integers, so nothing is known of its derivative; expected token ids that are looked up, or "
+            "numbers: convert them before, or explain with seqxai.comparison.Occlusion."
+        )
     with _constants_detached(node):
         results = run(node, given)
     for value in node.outputs:

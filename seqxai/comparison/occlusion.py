@@ -77,7 +77,7 @@ class Occlusion(Comparison):
 
     def _answers(self, question: Question) -> list[Answer]:
         measures = [self._measure(target, question) for target in question.targets]
-        explained = [measure(question.trace, question.output)[:, 0] for measure in measures]
+        explained = [measure.explained for measure in measures]
         relevance: list[list[Tensor]] = [[] for _ in measures]
         for position, value in enumerate(question.trace.inputs):
             steps = steps_of(value.data, self.dim, len(explained[0]))
@@ -92,7 +92,7 @@ class Occlusion(Comparison):
             return _Measure(target, content(question, target)[1])
         if not isinstance(target, (Index, PerSample, Largest)):
             raise TargetError(f"A probability belongs to one output: expected an index as target, got {target}; give of='score'.")
-        return _Probability(target, content(question, target)[1])
+        return _Probability(target, _Probability.read(content(question, target)[1], question.trace))
 
     def _filling(self, x: Tensor) -> float:
         if x.dtype.is_floating_point:
@@ -111,30 +111,32 @@ class _Measure:
     def __init__(self, target: Target, scores: Tensor) -> None:
         self.target = target
         self.samples = len(scores)
-        self.scalar = scalar(target, self.read(scores))
+        self.scalar = scalar(target, scores)
+        self.explained = self.scalar(scores)
 
-    def __call__(self, trace: Trace, output: Value) -> Tensor:
+    def __call__(self, trace: Trace, output: Value, count: int) -> Tensor:
         data = self.read(targets.by_sample(trace.data(self.target.value(trace, output)), trace), trace)
-        count = len(trace.inputs[0].data) // max(1, self.samples)
         if len(data) != self.samples * count:
             raise ValueError(f"its result has {len(data)} rows")
         by_copy = data.reshape(self.samples, count, *data.shape[1:])
         return torch.stack([self.scalar(by_copy[:, k]) for k in range(count)], 1)
 
-    def read(self, scores: Tensor, trace: Trace | None = None) -> Tensor:
+    @staticmethod
+    def read(scores: Tensor, trace: Trace) -> Tensor:
         """What the target indexes."""
         return scores
 
 
 class _Probability(_Measure):
-    def read(self, scores: Tensor, trace: Trace | None = None) -> Tensor:
-        """The softmax over the last dimension, unless the model returned it; probabilities are ordered like scores."""
+    @staticmethod
+    def read(scores: Tensor, trace: Trace) -> Tensor:
+        """The softmax over the last dimension, unless the model returned it."""
         if scores.shape[-1] < 2:
             raise InputError(
                 f"The probability of one of several outputs was asked for, but the output has shape {tuple(scores.shape)}, and a softmax "
                 "over one score is always 1; give of='score'."
             )
-        node = trace.outputs[0].node if trace is not None else None
+        node = trace.outputs[0].node
         if node is None or node.operation.kind != "softmax":
             return torch.softmax(scores, -1)
         return scores.exp() if node.name == "log_softmax" else scores
@@ -151,7 +153,7 @@ class _Occluded:
 
     def measured(self, measures: list[_Measure], steps: int, together: int) -> list[Tensor]:
         """The explained scalars with each step overwritten, (B, T), for every measure; so many steps together in one run."""
-        parts: list[list[Tensor]] = [[] for _ in measures]
+        parts = [[measure.explained.new_zeros(measure.samples, 0)] for measure in measures]
         for first in range(0, steps, together):
             count = min(together, steps - first)
             for part, found in zip(parts, self._run(measures, first, count), strict=True):
@@ -169,9 +171,9 @@ class _Occluded:
             args, kwargs = repeated(question.args, samples, count), repeated(question.kwargs, samples, count)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", TraceWarning)  # said once, of the run on the input itself
-                trace = capture(self.occlusion.model, inputs, args, kwargs)
+                trace = capture(self.occlusion.model, inputs, args, kwargs, lenient=True)
                 output = self.occlusion._output(trace)
-            found = [measure(trace, output) for measure in measures]
+            found = [measure(trace, output, count) for measure in measures]
         except (RuntimeError, ValueError, IndexError, InputError) as error:
             remedy = ", or batch=1, which runs one copy of the batch at a time" if count > 1 else ""
             raise InputError(

@@ -2,6 +2,7 @@
 
 from seqxai.targets.base import Seed as Seed
 from seqxai.targets.base import Target as Target
+from seqxai.targets.base import by_sample as by_sample
 from seqxai.targets.base import whole as whole
 from seqxai.targets.outputs import Contrast as Contrast
 from seqxai.targets.outputs import Index as Index

@@ -40,6 +40,10 @@ class Target(ABC):
         """The targets it stands for; usually itself."""
         return (self,)
 
+    def chosen(self, trace: Trace, output: Value) -> Target:
+        """The same target with its choices made on this run, so that it explains the same elements of another one."""
+        return self
+
     def seed(self, trace: Trace, output: Value) -> Seed:
         """Starting relevance for a trace.
 
@@ -72,7 +76,12 @@ class Target(ABC):
 
 
 def by_sample(data: Tensor, trace: Trace) -> Tensor:
-    """The batch dimension made explicit: (B, ...), at least two-dimensional."""
+    """The batch dimension of a value made explicit: (B, ...), at least two-dimensional.
+
+    Args:
+        data: the value's content, or another of the same shape.
+        trace: the recorded run, whose inputs tell whether there is a batch dimension.
+    """
     if data.dim() == 0:
         return data.reshape(1, 1)
     if data.dim() == 1:

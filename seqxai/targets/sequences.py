@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqxai.errors import TargetError
 from seqxai.targets.base import Seed, Target, position, whole
-from seqxai.targets.outputs import ensure
+from seqxai.targets.outputs import Largest, PerSample, ensure
 from seqxai.trace.graph import Node, Trace, Value
 
 
@@ -41,20 +41,21 @@ class Step(Target):
     target: Any = None
     batch_first: bool = True
 
+    def chosen(self, trace: Trace, output: Value) -> Target:
+        """See :class:`Target`."""
+        if not isinstance(ensure(self.target), Largest):
+            return self
+        table = _steps_first(trace.data(output), self.batch_first, "Step")
+        rows = table[torch.arange(table.shape[0], device=table.device), self._steps(table)]
+        return replace(self, target=PerSample(tuple(rows.argmax(1).tolist())))
+
     def seed(self, trace: Trace, output: Value) -> Seed:
         """See :class:`Target`."""
         data = trace.data(output)
-        table = _steps_first(data, self.batch_first, "Step")
-        steps = self._steps(table)
-        samples = torch.arange(table.shape[0], device=table.device)
-        inner = ensure(self.target)
-        if inner.many:
+        if ensure(self.target).many:
             raise TargetError("Step explains one scalar at its step, got several targets; ask for one at a time.")
-        explained, rows = inner.combine(table[samples, steps])
-        relevance = torch.zeros_like(table)
-        relevance[samples, steps] = rows
-        relevance = relevance if self.batch_first else relevance.transpose(0, 1)
-        return Seed(output, relevance.reshape(data.shape), explained, 0 if self.batch_first else 1)
+        explained, relevance = self.combine(data)
+        return Seed(output, relevance, explained, 0 if self.batch_first else 1)
 
     def _steps(self, table: Tensor) -> Tensor:
         batch, length = table.shape[:2]
@@ -65,7 +66,7 @@ class Step(Target):
         return torch.tensor([position(s, length, "the sequence") for s in each], dtype=torch.long, device=table.device)
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """The same for scores given as (B, T, ...)."""
+        """See :class:`Target`; scores are (B, T, ...), or (T, B, ...) if the batch is not first."""
         table = _steps_first(scores, self.batch_first, "Step")
         steps, samples = self._steps(table), torch.arange(table.shape[0], device=table.device)
         explained, rows = ensure(self.target).combine(table[samples, steps])

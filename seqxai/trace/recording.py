@@ -17,6 +17,7 @@ from torch.nn.modules import module as module_hooks
 from seqxai.errors import CaptureError, InputError, UnsupportedOperation
 from seqxai.trace.calls import constants_of
 from seqxai.trace.graph import Trace, module_name
+from seqxai.trace.lenient import LenientMode
 from seqxai.trace.mode import CaptureMode
 
 COMPILED = "_orig_mod."
@@ -33,6 +34,7 @@ def capture(
     kwargs: Mapping[str, Any] | None = None,
     *,
     unroll: bool = False,
+    lenient: bool = False,
 ) -> Trace:
     """Record one run of ``model(*inputs, *args, **kwargs)``.
 
@@ -47,6 +49,7 @@ def capture(
         kwargs: keyword arguments, constants of the call.
         unroll: record the steps of ``nn.LSTM``, ``nn.GRU``, ``nn.RNN`` and their cells one by one, as if they were written by hand,
             instead of one node for each layer.
+        lenient: record operations without a rule too, as nodes of the kind "unknown", for methods that only run the model again.
 
     Raises:
         InputError: if an input is not a tensor, or is NaN or infinite, or a recurrent layer refuses what it gets.
@@ -55,7 +58,7 @@ def capture(
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper around the module
     with torch.inference_mode(False):  # tensors made under it could not be differentiated on the way back
-        return _capture(model, inputs, args, kwargs, unroll)
+        return _capture(model, inputs, args, kwargs, LenientMode if lenient else CaptureMode, unroll)
 
 
 def _capture(
@@ -63,13 +66,14 @@ def _capture(
     inputs: Tensor | tuple[Tensor, ...] | list[Tensor],
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] | None,
-    unroll: bool = False,
+    recorder: type[CaptureMode],
+    unroll: bool,
 ) -> Trace:
     tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     for tensor in tensors:
         _check_input(tensor)
     trace = Trace()
-    mode = CaptureMode(trace, unroll)
+    mode = recorder(trace, unroll)
     # Models write into their input (x /= 255): they get a copy.
     trace.input_tensors = [tensor.detach().clone() for tensor in tensors]
     trace.call = (model, args, dict(kwargs or {}))

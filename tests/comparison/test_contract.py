@@ -143,6 +143,13 @@ def test_bad_models_are_refused_in_a_sentence(build):
 
 
 @every
+def test_nothing_to_explain_is_an_empty_relevance(build):
+    assert build(last()).attribute(X[:0], target=1).relevance.shape == (0, STEPS, 2)
+    assert build(lambda x: x.sum(1)).attribute(X[:, :0], target=1).relevance.shape == (4, 0, 2)
+    assert build(last()).attribute(X[:, :1], target=1).relevance.shape == (4, 1, 2)
+
+
+@every
 def test_integers_where_numbers_are_needed(build):
     with pytest.raises(InputError):
         build(last()).attribute(torch.ones(2, STEPS, 2, dtype=torch.long), target=0)

@@ -84,6 +84,12 @@ def test_lengths_are_repeated_with_the_samples():
     assert torch.equal(nested.relevance, found)
 
 
+def test_constants_without_a_batch_stay_as_they_are():
+    model, shift, scale = last(), random(2, seed=3), torch.tensor(2.0)
+    found = Occlusion(lambda x, a, b: model((x + a) * b)).attribute(X, 1, args=(shift,), kwargs={"b": scale}).relevance
+    assert_close(found.sum(-1), loop(lambda x, _: model((x + shift) * 2)[:, 1], X), 1e-12)
+
+
 def test_sorted_lengths_stay_sorted():
     model = packed()
 
@@ -186,6 +192,10 @@ def test_bad_inputs_are_refused_in_a_sentence():
             Occlusion(last(), dim=dim).attribute(X, target=0)
     with pytest.raises(InputError, match=r"Expected the batch in front of the input, got shape \(5, 4, 2\) for 4 explained samples"):
         Occlusion(lambda x: last()(x.transpose(0, 1))).attribute(X.transpose(0, 1), target=0)
+    with pytest.raises(InputError, match=r"Expected the batch in front of the input, got shape \(4, 5, 2\) for 1 explained samples"):
+        Occlusion(lambda x: last()(x)[:, 0].sum()).attribute(X, target=0)
+    with pytest.raises(InputError, match=r"Expected the batch in front of the input, got shape \(5, 2\) for 1 explained samples"):
+        Occlusion(lambda x: last()(x[None])[0]).attribute(X[0], target=0)
     for reference in (None, 0.5):
         with pytest.raises(InputError, match=rf"token ids\) needs a whole number as reference, got {reference}; give the id"):
             Occlusion(words(), reference=reference).attribute(IDS, target=0)
