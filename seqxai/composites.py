@@ -94,7 +94,7 @@ class Path:
 
     patterns: tuple[str, ...]
 
-    def __call__(self, node: Node, structure: Structure) -> bool:
+    def __call__(self, node: Node | Part, structure: Structure) -> bool:
         """Whether one of the patterns matches the node's module."""
         return any(self._match(p, node.path) for p in self.patterns)
 
@@ -114,7 +114,7 @@ class Both:
 
     parts: tuple[Selector, ...]
 
-    def __call__(self, node: Node, structure: Structure) -> bool:
+    def __call__(self, node: Node | Part, structure: Structure) -> bool:
         """Whether all of them match."""
         return all(part(node, structure) for part in self.parts)
 

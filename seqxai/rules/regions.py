@@ -171,6 +171,8 @@ def region_rule(node: Node, flow: Flow) -> Any:
     """
     rules: list[Any] = []
     layers = flow.structure.layers(node.output)
+    if not layers:  # constants behind gates only
+        return flow.composite.rule(node, flow.structure)
     for layer in layers:
         rule = flow.composite.rule(layer, flow.structure)
         if rule not in rules:

@@ -225,8 +225,7 @@ class Structure:
                 found, term = (whole and all([t[v.number] for v in node.inputs]) for t in (table, terms))
             elif kind == "add":
                 active = [v for v in node.inputs if not self._inert[v.number]]
-                term = bool(active) and all([terms[v.number] for v in active]) and not self._residual(node)
-                found = term and any([table[v.number] for v in active])
+                found = term = bool(active) and all([terms[v.number] for v in active]) and not self._residual(node)
             elif self.shares(node):
                 found, term = False, self._signal_weighted(node, terms)
             else:
@@ -351,7 +350,11 @@ class Structure:
         return False
 
     def layers(self, value: Value) -> list[Node]:
-        """The layers that feed a weighted value, in the order of the trace."""
+        """The layers that feed a weighted value, in the order of the trace; those behind products of gates only if there are no others."""
+        found = self._layers(value, through=False)
+        return found or self._layers(value, through=True)
+
+    def _layers(self, value: Value, through: bool) -> list[Node]:
         found, stack, seen = [], [value], {value.number}
         while stack:
             node = stack.pop().node
@@ -361,7 +364,8 @@ class Structure:
                 found.append(node)
                 continue
             for source in node.inputs:
-                if source.number not in seen and self.weighted(source):
+                inside = self.weighted(source) or (through and source.node is not None and self.shares(source.node))
+                if source.number not in seen and inside:
                     seen.add(source.number)
                     stack.append(source)
         return sorted(set(found), key=lambda n: n.index)
