@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 
 import torch
@@ -41,6 +40,7 @@ class Shares:
 
     Args:
         moneybag, coins_before, coins_after, actions: by feature, (step, feature) apart.
+        worst_coins_before: the largest part that coins before the moneybag have in any episode.
         step_moneybag, step_coins_before: by whole steps, features summed before the modulus.
         signed_moneybag, signed_coins: relevance itself, over the prediction.
         bias, stabilizer: what the ledger holds, over the prediction; nan where there is no ledger.
@@ -51,6 +51,7 @@ class Shares:
     coins_before: float
     coins_after: float
     actions: float
+    worst_coins_before: float
     step_moneybag: float
     step_coins_before: float
     signed_moneybag: float
@@ -76,17 +77,22 @@ def lrp(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include
     return seqxai.LRP(model, composite=composite(bias), product=product).attribute(x, target=0)
 
 
+def trapping(model: Return) -> Return:
+    """The same network with :class:`TrappingCell`; its predictions are the same."""
+    twin = copy.deepcopy(model)
+    twin.cell.__class__ = TrappingCell
+    return twin
+
+
 def trapped(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include") -> Tensor:
     """What the input gate of the first step keeps when it takes its share, (N,)."""
-    trapping = copy.deepcopy(model)
-    trapping.cell.__class__ = TrappingCell
-    booked = lrp(trapping, x, product, bias).ledger.by_node()
+    booked = lrp(trapping(model), x, product, bias).ledger.by_node()
     gates = [entries for name, entries in booked if "cell.input_gate" in name]
     return sum(gates[0].values(), torch.zeros(len(x), dtype=torch.float64)) if gates else torch.zeros(len(x))
 
 
 def integrated_gradients(model: Return, x: Tensor, points: int = 64) -> Tensor:
-    """x times the mean gradient between nothing and x, midpoints of ``points`` intervals."""
+    """Input times the mean gradient between nothing and x, at the midpoints of ``points`` intervals."""
     total = torch.zeros_like(x)
     for k in range(points):
         at = (x * ((k + 0.5) / points)).requires_grad_(True)
@@ -119,6 +125,7 @@ def shares(episodes: Episodes, relevance: Tensor, prediction: Tensor, **booked: 
         mean((coins * before).sum(1), whole),
         mean((coins * ~before).sum(1), whole),
         mean(size[..., LEFT:].sum((1, 2)), whole),
+        float(((coins * before).sum(1) / whole).max()),
         mean((steps * x[..., MONEYBAG]).sum(1), all_steps),
         mean((steps * x[..., COIN] * before).sum(1), all_steps),
         mean(relevance[..., MONEYBAG].sum(1), prediction),
@@ -127,16 +134,19 @@ def shares(episodes: Episodes, relevance: Tensor, prediction: Tensor, **booked: 
     )
 
 
-def explanations(model: Return, episodes: Episodes, report: Callable[[str], None] = lambda name: None) -> dict[str, tuple[Tensor, Shares]]:
+def explanations(model: Return, episodes: Episodes) -> dict[str, tuple[Tensor, Shares]]:
     """Relevance and shares by every method."""
     x, prediction = episodes.x, model(episodes.x)[:, 0]
     found = {}
     for suffix, bias in BIASES.items():
         for name, product in PRODUCTS.items():
-            report(name + suffix)
             attribution = lrp(model, x, product, bias)
             total = attribution.ledger.total()
-            kept = {"bias": total["bias"], "stabilizer": total["stabilizer"], "first_gate": trapped(model, x, product, bias).abs()}
+            kept = {
+                "bias": total["bias"],
+                "stabilizer": total["stabilizer"],
+                "first_gate": trapped(model, x, product, bias).abs(),
+            }
             found[name + suffix] = (attribution.relevance, shares(episodes, attribution.relevance, prediction, **kept))
     others = {"integrated gradients": integrated_gradients(model, x), "differences": differences(model, x)}
     return found | {name: (relevance, shares(episodes, relevance, prediction)) for name, relevance in others.items()}

@@ -45,12 +45,13 @@ def strip(axes: Axes, x: Tensor) -> None:
             event(axes, t + 1, "M", BROWN)
         if step[COIN]:
             event(axes, t + 1, "C", GREY if before[t] else GOLD)
-    axes.set(ylim=(0, 1), xlim=(0.3, len(x) + 0.7), yticks=[])
+    axes.set(ylim=(0, 1), xlim=(0.3, len(x) + 0.7), yticks=[], xticks=range(2, len(x) + 1, 2))
     axes.set_title("M moneybag   C coin (grey: before it, unpaid)   ←→ move", fontsize=8)
 
 
 def event(axes: Axes, at: int, letter: str, colour: str) -> None:
-    axes.text(at, 0.65, letter, ha="center", va="center", color="white", fontsize=9, bbox={"boxstyle": "circle", "fc": colour, "ec": "none"})
+    disc = {"boxstyle": "circle", "fc": colour, "ec": "none"}
+    axes.text(at, 0.65, letter, ha="center", va="center", color="white", fontsize=9, bbox=disc)
 
 
 def bars(axes: Axes, x: Tensor, relevance: Tensor, name: str) -> None:

@@ -3,7 +3,7 @@
     python experiments/arjona2019_moneybag/run.py [--out out/moneybag]
 
 Plays episodes, trains a Markov LSTM on their returns, explains 100 held-out ones and writes fig_11_6.png, fig_11_7.png
-and results.csv.  Two minutes on one core.
+results.csv and model.safetensors.  A minute on one core.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from environment import COIN, MONEYBAG, Episodes, episodes
 from explain import Shares, explanations
 from figures import draw
 from model import Recipe, Return, train
+from safetensors.torch import save_file
 from torch import Tensor
 
 from seqxai.files import written_whole
@@ -74,14 +75,16 @@ def main(arguments: list[str] | None = None) -> None:
 
     def say(step: int, error: float) -> None:
         if step % 500 == 0:
-            print(f"update {step} of {options.updates}, error {error:.4f}, {time.perf_counter() - started:.0f} s", file=sys.stderr)
+            print(
+                f"update {step} of {options.updates}, error {error:.4f}, {time.perf_counter() - started:.0f} s", file=sys.stderr
+            )
 
     held_out = episodes(max(options.episodes // 4, 4), STEPS, 2 * options.seed + 2)
-    model = train(episodes(options.episodes, STEPS, 2 * options.seed + 1), Recipe(updates=options.updates), options.seed, say)
     chosen = explained_ones(held_out, options.explain)
+    model = train(episodes(options.episodes, STEPS, 2 * options.seed + 1), Recipe(updates=options.updates), options.seed, say)
     found = explanations(model, chosen)
     options.out.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), options.out / "model.pt")
+    save_file(model.state_dict(), options.out / "model.safetensors")
     table(options.out / "results.csv", found, errors_of(model, held_out))
     for name, coins_before in (("fig_11_6.png", False), ("fig_11_7.png", True)):
         draw(options.out / name, chosen, {k: r for k, (r, _) in found.items()}, picture(chosen, coins_before))
