@@ -125,8 +125,6 @@ def test_both_parts_sum_to_the_value():
         model = last(**options)
         sums(model.train(), X, Index(0))
         sums(model, X, Unit("lstm", call=0))
-        sums(model, X, Unit("lstm", call=1))
-        sums(model, X, Unit("lstm", call=2))
     sums(Wrapped(_read_outs), X, Index(0))
     sums(packed(bidirectional=True), X, Index(0), args=(LENGTHS.flip(0),))
     sums(words(), IDS, Index(0))
