@@ -15,19 +15,20 @@ from seqxai.trace.recurrent import Call
 
 
 class Kept(NamedTuple):
-    """What an LSTM layer computed on its way, each (D, T, B, ·) in the order of processing.
+    """What an LSTM layer computed on its way, (D, T, B, ·) in the order of processing.
 
     Attributes:
         opened: σ(i) and σ(f) side by side.
         candidate: the pre-activation of g.
         new: σ(i) tanh(g).
-        cells: (D, T + 1, B, H), the cell state before the first step and after each.
+        cells, hidden: (D, T + 1, B, H), the states before the first step and after each.
     """
 
     opened: Tensor
     candidate: Tensor
     new: Tensor
     cells: Tensor
+    hidden: Tensor
 
 
 SMALL = 1024  # numbers a step: with fewer the calls of the loop cost more than computing the gates again
@@ -53,16 +54,16 @@ def run(call: Call) -> tuple[tuple[Tensor, Tensor, Tensor], Kept]:
     steps, batch, _ = x.shape
     pre, u = _from_input(call, x)
     h = u.shape[-2]
-    hidden = x.new_empty(steps, call.directions, batch, h)
-    new, cells = torch.empty_like(hidden), x.new_empty(steps + 1, call.directions, batch, h)
-    cells[0] = call.states[1]
-    _loop(pre, u, call.states[0], hidden, new, cells)
+    new = x.new_empty(call.directions, steps, batch, h)
+    hidden, cells = (x.new_empty(call.directions, steps + 1, batch, h) for _ in range(2))
+    hidden[:, 0], cells[:, 0] = call.states
+    _loop(pre, u, hidden, new, cells)
     if call.directions == 1:
-        output = hidden[:, 0]
+        output = hidden[0, 1:]
     else:
-        output = torch.cat((hidden[:, 0], hidden[:, 1].flip(0)), -1)
-    kept = Kept(*(t.transpose(0, 1) for t in (pre[..., : 2 * h], pre[..., 3 * h :], new, cells)))
-    return (output.transpose(0, 1) if call.batch_first else output, hidden[-1].clone(), cells[-1].clone()), kept
+        output = torch.cat((hidden[0, 1:], hidden[1, 1:].flip(0)), -1)
+    kept = Kept(pre[..., : 2 * h], pre[..., 3 * h :], new, cells, hidden)
+    return (output.transpose(0, 1) if call.batch_first else output, hidden[:, -1].clone(), cells[:, -1].clone()), kept
 
 
 def _sorted_rows(weight: Tensor) -> Tensor:
@@ -72,36 +73,35 @@ def _sorted_rows(weight: Tensor) -> Tensor:
 
 
 def _from_input(call: Call, x: Tensor) -> tuple[Tensor, Tensor]:
-    """``W x + b`` of all steps and directions in one product, (T, D, B, 4H), and Uᵀ, (H, 4H) or (2, H, 4H)."""
+    """``W x + b`` of all steps in one product a direction, (D, T, B, 4H), and Uᵀ, (H, 4H) or (2, H, 4H)."""
     groups = [call.group(direction) for direction in range(call.directions)]
-    w = torch.cat([_sorted_rows(group[0]) for group in groups])
-    bias = None
-    if call.biased:
-        bias = torch.cat([_sorted_rows(b_ih + b_hh) for _, _, b_ih, b_hh, _ in groups if b_ih is not None and b_hh is not None])
-    found = torch.nn.functional.linear(x.contiguous(), w, bias)
+    found = x.new_empty(call.directions, *x.shape[:2], groups[0][0].shape[0])
+    for direction, (w, _, b_ih, b_hh, _) in enumerate(groups):
+        rows = (x.flip(0) if direction else x).reshape(-1, x.shape[-1])
+        out, weight = found[direction].flatten(0, 1), _sorted_rows(w).T
+        if b_ih is not None and b_hh is not None:
+            torch.addmm(_sorted_rows(b_ih + b_hh), rows, weight, out=out)
+        else:
+            torch.mm(rows, weight, out=out)
     u = [_sorted_rows(group[1]).T for group in groups]
-    if call.directions == 1:
-        return found.unsqueeze(1), u[0]
-    forward, backward = found.chunk(2, -1)
-    return torch.stack((forward, backward.flip(0)), 1), torch.stack(u)
+    return found, u[0] if call.directions == 1 else torch.stack(u)
 
 
-def _loop(pre: Tensor, u: Tensor, initial: Tensor, hidden: Tensor, new: Tensor, cells: Tensor) -> None:
+def _loop(pre: Tensor, u: Tensor, hidden: Tensor, new: Tensor, cells: Tensor) -> None:
     """Fill ``hidden``, ``new`` and ``cells``; ``pre`` ends as σ(i), σ(f), σ(o) and the pre-activation of g."""
     single = u.dim() == 2
     h = hidden.shape[-1]
     add_product = torch.addmm if single else torch.baddbmm
 
     def each(array: Tensor) -> tuple[Tensor, ...]:
-        return (array[:, 0] if single else array).unbind(0)
+        return array[0].unbind(0) if single else array.unbind(1)
 
     whole, gates, candidates = each(pre), each(pre[..., : 3 * h]), each(pre[..., 3 * h :])
     i, f, o = (each(pre[..., k * h : (k + 1) * h]) for k in range(3))
     states, added, contents = each(hidden), each(new), each(cells)
-    state = initial[0] if single else initial
     for t in range(len(whole)):
-        add_product(whole[t], state, u, out=whole[t])
+        add_product(whole[t], states[t], u, out=whole[t])
         gates[t].sigmoid_()
         torch.mul(i[t], torch.tanh(candidates[t]), out=added[t])
         torch.addcmul(added[t], f[t], contents[t], out=contents[t + 1])
-        state = torch.mul(o[t], torch.tanh(contents[t + 1]), out=states[t])
+        torch.mul(o[t], torch.tanh(contents[t + 1]), out=states[t + 1])

@@ -36,6 +36,11 @@ class LSTM(Cell):
         return self.preactivations(rows)
 
     @cached_property
+    def before(self) -> Tensor:
+        """(D, T, B, P): the hidden state each step starts from."""
+        return self.kept.hidden[:, :-1] if self.kept is not None else self.layout.before
+
+    @cached_property
     def candidate(self) -> Tensor:
         """The pre-activation of g."""
         return self.kept.candidate if self.kept is not None else self.pre[..., 2 * self.size : 3 * self.size]
@@ -97,7 +102,7 @@ class LSTM(Cell):
         rows = slice(2 * self.size, 3 * self.size)
         parts = [part for part in (arrived.output, arrived.cells) if part is not None]
         added = parts[0] + parts[1] if len(parts) > 1 else parts[0] if parts else None
-        before = self.layout.before
+        before = self.before
         if transitions.worthwhile(before.shape):
             u = torch.stack(self.u(rows.start, rows.stop))
             relevance = transitions.relevance_of_states(self._start(arrived), u, before, to_cell, to_candidate, added)
@@ -121,7 +126,7 @@ class LSTM(Cell):
     def _start(self, arrived: Arrived) -> Tensor:
         parts = [part for part in (arrived.hidden, arrived.cell) if part is not None]
         if not parts:
-            return torch.zeros_like(self.layout.before[:, 0])
+            return torch.zeros_like(self.before[:, 0])
         return parts[0] + parts[1] if len(parts) > 1 else parts[0]
 
     def _book_fixed(self, left: Left, relevance: Tensor, sums: Quotient, layer: Quotient) -> None:
@@ -174,7 +179,7 @@ class LSTM(Cell):
         rows = [g[4] for g in self.groups if g[4] is not None]
         project = (rows[0] if len(rows) == 1 else torch.stack(rows)) if rows else None
         out, cells = (None if a is None else self.by_step(a) for a in (arrived.output, arrived.cells))
-        hidden, padded = self.by_step(self.layout.before), self.layout.padded
+        hidden, padded = self.by_step(self.before), self.layout.padded
         waiting = None if padded is None else self.by_step(padded.to(by_cell.dtype))
         factors = [self.by_step(a) for a in (by_cell, by_hidden, to_cell, to_signal)]
         r_h, r_c = self._start_shared(arrived)
@@ -194,7 +199,7 @@ class LSTM(Cell):
         return {name: self.all_steps(arrays[::-1]) for name, arrays in kept.items()} | {"h": r_h, "c": r_c}
 
     def _start_shared(self, arrived: Arrived) -> tuple[Tensor, Tensor]:
-        before = self.layout.before[:, 0]
+        before = self.before[:, 0]
         hidden = torch.zeros_like(before) if arrived.hidden is None else arrived.hidden
         cell = torch.zeros_like(self.cells[:, 0]) if arrived.cell is None else arrived.cell
         return self.one(hidden), self.one(cell)
