@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seqxai import comparison as comparison
     from seqxai import composites as composites
+    from seqxai import recurrent as recurrent
     from seqxai import rules as rules
     from seqxai import targets as targets
     from seqxai.attribution import Attribution as Attribution
@@ -35,7 +36,7 @@ _WHERE = {
     "capture": "seqxai.trace", "gate": "seqxai.trace", "register": "seqxai.rules", "SeqxaiError": "seqxai.errors",
     "UnsupportedOperation": "seqxai.errors",
 }  # fmt: skip
-_MODULES = ("comparison", "composites", "errors", "rules", "targets", "trace", "visualisation")
+_MODULES = ("comparison", "composites", "errors", "recurrent", "rules", "targets", "trace", "visualisation")
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -1,0 +1,48 @@
+"""The memory cell whose state never decreases."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seqxai.recurrent.base import Gate
+from seqxai.recurrent.markov import MarkovLSTM
+
+
+class NonDecreasingLSTM(MarkovLSTM):
+    """An LSTM that forgets nothing (Arras et al. 2019, eqs. 11.7-11.11, assumptions A1-A9), with an output gate.
+
+    ``z_t = a_g σ(W_z x_t + b_z)``, ``i_t = σ(U_i y_{t-1} + b_i)``, ``c_t = i_t z_t + c_{t-1}``,
+    ``o_t = σ(U_o y_{t-1} + b_o)``, ``y_t = o_t a_h tanh(c_t)``; y_0 = c_0 = 0.
+
+    Args:
+        input_size: features F of a step.
+        hidden_size: cells H.
+        batch_first: whether batches are (B, T, F) instead of (T, B, F).
+        g_scale: a_g > 0, the largest cell input; assumption A2 of the chapter names 2, 3 and 4, and 4 is the default.
+        h_scale: a_h > 0, the largest output; A3 names 1, 2 and 4, and 1, the tanh of nn.LSTM, is the default.
+        bias_z: what b_z starts at; A2 names -1 to -5, the default is their middle.
+        bias_i: what b_i starts at; A7 names -1 to -4, and the default -3 is that of the published RUDDER demonstration.
+        bias_o: what b_o starts at; A8 allows it to be negative without a number, the default -1 is the mildest of A7's.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        batch_first: bool = False,
+        g_scale: float = 4.0,
+        h_scale: float = 1.0,
+        bias_z: float = -3.0,
+        bias_i: float = -3.0,
+        bias_o: float = -1.0,
+    ) -> None:
+        super().__init__(
+            input_size, hidden_size, batch_first=batch_first, g_scale=g_scale, h_scale=h_scale, bias_z=bias_z, bias_i=bias_i
+        )
+        self.output_gate = Gate(hidden_size, bias_o)
+
+    def emitted(self, h: Tensor, y: Tensor | None) -> Tensor:
+        """``o h``."""
+        gated: Tensor = self.output_gate(y) * h
+        return gated
