@@ -66,24 +66,26 @@ class Accumulating(nn.Module):
         self.weight_z = _uniform(hidden_size, input_size, hidden_size)
         self.bias_z = nn.Parameter(torch.full((hidden_size,), float(bias_z)))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over a sequence.
 
         Args:
             x: (T, B, F), with ``batch_first`` (B, T, F), or (T, F) for one sequence without a batch.
+            state: (h_0, c_0) to go on from, each (1, B, H) or (1, H), as a call before returned them; None is zeros (A9).
 
         Returns:
             The outputs y of all steps, laid out as x, and the last (h_n, c_n), each (1, B, H) or (1, H).
 
         Raises:
-            InputError: for another number of dimensions or features, an input that is not floating, or no step at all.
+            InputError: for another number of dimensions or features, an input that is not floating, no step at all, or a state
+                of another shape.
         """
         self._check(x)
         swapped = self.batch_first and x.dim() == 3
         steps = x.transpose(0, 1) if swapped else x
         # One product for all steps: z does not depend on what came before (A4).
         z = self.g_scale * torch.sigmoid(F.linear(steps, self.weight_z, self.bias_z))
-        c = y = None
+        y, c = (None, None) if state is None else self._unpacked(state, x)
         outputs = []
         for z_t in z.unbind(0):
             added = self.added(z_t, y)
@@ -107,6 +109,18 @@ class Accumulating(nn.Module):
         """Sizes and scales, for printing."""
         first = ", batch_first=True" if self.batch_first else ""
         return f"{self.input_size}, {self.hidden_size}{first}, g_scale={self.g_scale:g}, h_scale={self.h_scale:g}"
+
+    def _unpacked(self, state: State, x: Tensor) -> State:
+        """(h_0, c_0) without their first dimension, which nn.LSTM has for its layers."""
+        batch = (x.shape[0 if self.batch_first else 1],) if x.dim() == 3 else ()
+        expected = (1, *batch, self.hidden_size)
+        shapes = [tuple(part.shape) for part in state]
+        if shapes != [expected, expected]:
+            raise InputError(
+                f"{type(self).__name__} expected a state (h_0, c_0) of shapes {expected} and {expected}, got "
+                f"{' and '.join(map(str, shapes))}; pass what a call before returned, or nothing to start from zeros."
+            )
+        return state[0][0], state[1][0]
 
     def _check(self, x: Tensor) -> None:
         layout = "(B, T, F)" if self.batch_first else "(T, B, F)"
