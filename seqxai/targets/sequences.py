@@ -75,8 +75,9 @@ class Step(Target):
         return explained, (relevance if self.batch_first else relevance.transpose(0, 1)).reshape(scores.shape)
 
     def __str__(self) -> str:
-        where = "the last step" if self.step == -1 else f"step {self.step}" if isinstance(self.step, int) else "steps by sample"
-        return f"{ensure(self.target)} at {where}"
+        if not isinstance(self.step, int):
+            return f"{ensure(self.target)} at steps by sample"
+        return f"{ensure(self.target)} at {'the last step' if self.step == -1 else f'step {self.step}'}"
 
 
 @dataclass(frozen=True)

@@ -55,11 +55,11 @@ class Layout:
     def time_major(self, tensor: Tensor) -> Tensor:
         """(T, B, ·) from the call's own layout."""
         if self.call.single:
-            return tensor.reshape(1, self.batch, -1)
+            return tensor.reshape(1, self.batch, tensor.shape[-1])
         if self.call.batch_sizes is None:
             return tensor.transpose(0, 1) if self.call.batch_first else tensor
         if self.there is None:
-            return tensor.view(self.steps, self.batch, -1)
+            return tensor.unflatten(0, (self.steps, self.batch))
         found = tensor.new_zeros(self.steps, self.batch, tensor.shape[-1])
         found[self.there] = tensor
         return found
@@ -67,7 +67,7 @@ class Layout:
     def own(self, tensor: Tensor) -> Tensor:
         """The call's own layout from (T, B, ·)."""
         if self.call.single:
-            return tensor.reshape(*self.call.x.shape[:-1], -1)
+            return tensor.reshape(*self.call.x.shape[:-1], tensor.shape[-1])
         if self.call.batch_sizes is None:
             return tensor.transpose(0, 1) if self.call.batch_first else tensor
         return tensor.reshape(-1, tensor.shape[-1]) if self.there is None else tensor[self.there]
@@ -119,14 +119,14 @@ class Layout:
             bias: a vector (K,) for each direction.
             columns: a part of what the steps read.
         """
-        rows = self.joined.view(self.directions, self.steps * self.batch, -1)[..., columns]
+        rows = self.joined.flatten(1, 2)[..., columns]
         found = rows.new_empty(*rows.shape[:2], weights[0].shape[0])
         for direction, (weight, shift) in enumerate(zip(weights, bias, strict=True)):
             if shift is None:
                 torch.mm(rows[direction], weight.T, out=found[direction])
             else:
                 torch.addmm(shift, rows[direction], weight.T, out=found[direction])
-        return found.view(self.directions, self.steps, self.batch, -1)
+        return found.unflatten(1, (self.steps, self.batch))
 
     def to_input(self, s: Tensor, weights: list[Tensor]) -> Tensor:
         """``x Wᵀ s`` of all steps and directions in one product, in the call's own layout.
