@@ -27,9 +27,9 @@ class Gate(nn.Module):
         self.weight = _uniform(hidden_size, hidden_size, hidden_size)
         self.bias = nn.Parameter(torch.full((hidden_size,), float(bias)))
 
-    def forward(self, y: Tensor | None) -> Tensor:
-        """The gate for the outputs (B, H) of the step before; None before the first step, where y = 0."""
-        return gate(torch.sigmoid(self.bias if y is None else F.linear(y, self.weight, self.bias)))
+    def forward(self, y: Tensor) -> Tensor:
+        """The gate for the outputs (B, H) of the step before."""
+        return gate(torch.sigmoid(F.linear(y, self.weight, self.bias)))
 
 
 class Accumulating(nn.Module):
@@ -85,7 +85,12 @@ class Accumulating(nn.Module):
         steps = x.transpose(0, 1) if swapped else x
         # One product for all steps: z does not depend on what came before (A4).
         z = self.g_scale * torch.sigmoid(F.linear(steps, self.weight_z, self.bias_z))
-        y, c = (None, None) if state is None else self._unpacked(state, x)
+        # Before the first step y is zeros, or what was given.  Made of z it is recorded as depending on the input, so that the first
+        # gate is a gate like all others; a constant one would only scale its signal, and product rules would not see it.
+        y, c = 0.0 * z[0], None
+        if state is not None:
+            h_0, c = self._unpacked(state, x)
+            y = y + h_0
         outputs = []
         for z_t in z.unbind(0):
             added = self.added(z_t, y)
@@ -93,15 +98,14 @@ class Accumulating(nn.Module):
             y = self.emitted(self.h_scale * torch.tanh(c), y)
             outputs.append(y)
         assert c is not None
-        assert y is not None
         output = torch.stack(outputs, 1 if swapped else 0)
         return output, (y.unsqueeze(0), c.unsqueeze(0))
 
-    def added(self, z: Tensor, y: Tensor | None) -> Tensor:
+    def added(self, z: Tensor, y: Tensor) -> Tensor:
         """What a step adds to the memory, from its cell input z and the outputs y of the step before, (B, H)."""
         return z
 
-    def emitted(self, h: Tensor, y: Tensor | None) -> Tensor:
+    def emitted(self, h: Tensor, y: Tensor) -> Tensor:
         """What a step shows of its memory, from ``h = a_h tanh(c)`` and the outputs y of the step before, (B, H)."""
         return h
 

@@ -179,6 +179,29 @@ def test_relevance_passes_through_gates_only_where_the_rule_lets_it(product: str
     assert float(through[0, 1, 0].abs()) > 0.05 * float(through.abs().sum())
 
 
+@pytest.mark.parametrize("given", [False, True])
+def test_the_gate_of_the_first_step_takes_its_share(given: bool) -> None:
+    """One step, half: half of the score reaches z, the other half stays with the gate's bias and with what h_0 gave it."""
+    model = Read(cell("MarkovLSTM"), memory=True)
+    state = (random(1, 1, 3, seed=8), torch.zeros(1, 1, 3).double()) if given else None
+
+    def run(x: Tensor) -> Tensor:
+        start = state and tuple(part.expand(-1, len(x), -1) for part in state)
+        return model.readout(model.cell(x, start)[1][1][0])
+
+    x = X[:, :1]
+    check_explanation(run, x, "lrp-0", target=1, product="half")
+    attribution = seqxai.LRP(run, composite="lrp-0", product="half", ledger=True).attribute(x, target=1)
+    total = attribution.ledger.total()
+    a = torch.nn.functional.linear(x[:, 0], model.cell.weight_z)
+    scores = model.readout.weight[1] * model.cell(x, state and tuple(p.expand(-1, 3, -1) for p in state))[1][1][0]
+    reached = (scores / 2 * a / (a + model.cell.bias_z)).sum(1)
+    assert_close(attribution.relevance.sum((1, 2))[:, None], reached[:, None], 1e-12)
+    gate = model.cell.input_gate
+    heard = state[0][0] @ gate.weight.T if given else torch.zeros(1, 3).double()
+    assert_close(total["constant"][:, None], (scores / 2 * heard / (heard + gate.bias)).sum(1)[:, None], 1e-12)
+
+
 @pytest.mark.parametrize("memory", [True, False])
 def test_a_cell_without_gates_shares_relevance_in_proportion_to_z(memory: bool) -> None:
     """LRP-0: cell k gives step t the part z_tk / c_k of what it contributed to the score."""
