@@ -87,6 +87,8 @@ class Attribution:
         method: how, for example "lrp/epsilon".
         inputs: the explained input (a tuple for several).
         settings: further parameters, all strings; saved with the result.
+        batch: which dimension of the input is the batch, 0 unless the model reads its steps first.
+        output_batch: the same of the output.
     """
 
     relevance: Any
@@ -96,6 +98,8 @@ class Attribution:
     method: str
     inputs: Any = None
     settings: Mapping[str, str] = field(default_factory=dict)
+    batch: int = 0
+    output_batch: int = 0
     _ledger: Ledger | None = field(default=None, repr=False)
     _walk: Callable[..., Any] | None = field(default=None, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -154,9 +158,9 @@ class Attribution:
             if not -len(self) <= index < len(self):
                 raise InputError(f"Expected a sample from 0 to {len(self) - 1}, got {index}.")
             index = slice(index % len(self), index % len(self) + 1)
-        several = self.explained.dim() > 1
-
-        rows, place, size = index, (slice(None), index) if several else index, len(self)
+        several, size = self.explained.dim() > 1, len(self)
+        place = (slice(None), index) if several else index
+        part = (slice(None),) * (several + self.batch) + (index,)
         ledger = self._ledger or self._cache.get("ledger")
         if ledger is not None:
             ledger = Ledger(
@@ -164,10 +168,10 @@ class Attribution:
             )
         return replace(
             self,
-            relevance=_picked(self.relevance, place),
+            relevance=_picked(self.relevance, part),
             explained=self.explained[place],
-            output=_rows(self.output, rows, size),
-            inputs=_rows(self.inputs, rows, size),
+            output=_rows(self.output, index, size, self.output_batch),
+            inputs=_rows(self.inputs, index, size, self.batch),
             _ledger=ledger,
             _walk=None,
             _cache={},
@@ -180,8 +184,8 @@ class Attribution:
         if isinstance(relevance, tuple):
             if dims:
                 raise InputError("With several inputs sum() adds everything up; sum one of them with relevance[i].sum(...).")
-            return torch.stack([part.flatten(start).sum(start) for part in relevance]).sum(0)
-        dims = dims or tuple(range(start, relevance.dim()))
+            return torch.stack([part.movedim(start - 1 + self.batch, start - 1).flatten(start).sum(start) for part in relevance]).sum(0)
+        dims = dims or tuple(d for d in range(start - 1, relevance.dim()) if d != start - 1 + self.batch)
         found: Tensor = relevance.sum(dims) if dims else relevance
         return found
 
@@ -198,9 +202,9 @@ class Attribution:
 
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
-        inputs = self.inputs.detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
+        inputs = self.inputs.movedim(self.batch, 0).detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
         return plot(
-            self.relevance.detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),
+            self.relevance.movedim(self.batch, 0).detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),
             method=self.method, sample=sample, **options,
         )  # fmt: skip
 
@@ -214,13 +218,13 @@ class Attribution:
 
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("to_arrays needs one input and one target; slice the attribution first.")
-        relevance = self.relevance.detach().cpu().numpy()
+        relevance = self.relevance.movedim(self.batch, 0).detach().cpu().numpy()
         places = np.indices(relevance.shape).reshape(relevance.ndim, -1)
         explained = self.explained.detach().cpu().numpy()
         columns: dict[str, Any] = {"sample": places[0] if relevance.ndim else np.zeros(1, int)}
         columns |= {f"index_{d}": places[d] for d in range(1, relevance.ndim)}
         if isinstance(self.inputs, Tensor):
-            columns["value"] = self.inputs.detach().cpu().numpy().reshape(-1)
+            columns["value"] = self.inputs.movedim(self.batch, 0).detach().cpu().numpy().reshape(-1)
         columns["relevance"] = relevance.reshape(-1)
         columns["explained"] = explained[columns["sample"]] if len(explained) > 1 else np.repeat(explained, relevance.size)
         return columns
@@ -259,7 +263,7 @@ class Attribution:
         # Each tensor gets its own memory: safetensors refuses shared storage.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
-                    "settings": json.dumps(dict(self.settings))}  # fmt: skip
+                    "settings": json.dumps(dict(self.settings)), "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
         with written_whole(path) as partial:
             try:
                 save_file(tensors, str(partial), metadata)
@@ -299,9 +303,10 @@ class Attribution:
             entries = {k.removeprefix("ledger/"): v for k, v in tensors.items() if k.startswith("ledger/")}
             ledger = Ledger(tensors["explained"], entries, (), int(metadata["ledger"]))
         parts = {name: _gather(name, tensors) for name in ("relevance", "output", "inputs")}
+        batch, output_batch = (int(d) if d.isdigit() else 0 for d in metadata.get("batch", "0 0").split(" ", 1))
         return cls(
             explained=tensors["explained"], target=metadata.get("target", ""), method=metadata.get("method", ""),
-            settings=settings, _ledger=ledger, **parts,
+            settings=settings, batch=batch, output_batch=output_batch, _ledger=ledger, **parts,
         )  # fmt: skip
 
 
@@ -309,11 +314,12 @@ def _picked(item: Any, place: Any) -> Any:
     return tuple(_picked(t, place) for t in item) if isinstance(item, tuple) else item[place]
 
 
-def _rows(item: Any, rows: Any, size: int) -> Any:
-    """The rows of what has one per sample; anything else as it is."""
+def _rows(item: Any, rows: Any, size: int, batch: int = 0) -> Any:
+    """The samples of what has one each along a dimension; anything else as it is."""
     if isinstance(item, tuple):
-        return tuple(_rows(t, rows, size) for t in item)
-    return item[rows] if isinstance(item, Tensor) and item.dim() and len(item) == size else item
+        return tuple(_rows(t, rows, size, batch) for t in item)
+    there = isinstance(item, Tensor) and item.dim() > batch and item.shape[batch] == size
+    return item[(slice(None),) * batch + (rows,)] if there else item
 
 
 def _is_file(path: Path) -> bool:

@@ -20,7 +20,7 @@ from seqxai.rules.dispatch import step
 from seqxai.rules.flow import Flow
 from seqxai.rules.product import ProductRule
 from seqxai.rules.recurrent import needs_steps
-from seqxai.rules.samples import Samples, SamplesLost
+from seqxai.rules.samples import Samples, SamplesLost, batch_dimension
 from seqxai.rules.structure import Structure
 from seqxai.rules.weights import WeightCache
 from seqxai.targets import Seed, Target
@@ -280,6 +280,8 @@ class LRP(Attributor):
             method=f"lrp/{self.composite.name}",
             inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
             settings={"product": products.name(self.product), "bilinear": str(self.bilinear), "composite": self.composite.name},
+            batch=batch_dimension(trace, seeds[0].value, seeds[0].explained.numel(), seeds[0].dimension),
+            output_batch=seeds[0].dimension if seeds[0].value is output else 0,
             _ledger=found.ledger,
             _walk=again,
         )

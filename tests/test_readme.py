@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -25,12 +27,36 @@ def test_the_classifier_is_explained_in_ten_lines(tmp_path: Path, monkeypatch: p
     assert (tmp_path / "why_a_three.png").stat().st_size > 5000
 
 
+def test_a_sentence_classifier_is_explained_in_ten_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    block = BLOCKS[1]
+    assert sum(not line.startswith(("import", "from")) for line in block.splitlines()) <= 10
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    exec(compile(block, "README.md", "exec"), names)
+    attribution, texts = names["attribution"], names["texts"]
+    assert bool((names["model"](names["ids"]).argmax(1) == names["labels"]).all())
+    assert attribution.ledger.closed()
+    assert capsys.readouterr().out.startswith("the ")
+    # "not bad" speaks for, "very bad" against: the two words decide, whatever stands before them.
+    relevance = {text: row[3:].sum() for text, row in zip(texts, attribution.relevance, strict=True)}
+    assert all((relevance[text] > 0) == bool(label) for text, label in zip(texts, names["labels"], strict=True))
+
+
+def test_the_page_on_sequences_runs() -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "sequences.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "sequences.md", "exec"), names)
+    assert names["attribution"].relevance.shape == (4, 12, 8)
+    assert names["attribution"].ledger.closed()
+
+
 @pytest.mark.atari
 def test_the_agent_is_explained_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ale_py")
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {}
-    exec(compile(BLOCKS[1], "README.md", "exec"), names)
+    exec(compile(BLOCKS[2], "README.md", "exec"), names)
     assert len(names["trajectory"].rewards) == 30  # type: ignore[attr-defined]
     assert (tmp_path / "video.mp4").stat().st_size > 20_000
 

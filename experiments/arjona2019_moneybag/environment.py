@@ -1,103 +1,105 @@
-"""The one-dimensional grid world: first the moneybag, then the coins; all reward comes at the end of the episode."""
+"""The one-dimensional grid world: a moneybag first, then coins, and the reward at the very end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
-FEATURES = ("moneybag", "coin", "left", "right")
 MONEYBAG, COIN, LEFT, RIGHT = range(4)
-ACTIONS = (LEFT, RIGHT)
-WIDTH = 12
-COINS = 6
-LENGTHS = (12, 24)  # an episode's shortest and longest length
-KEEP_GOING = 0.8  # how often the random player repeats its last action; a player without memory hardly leaves its place
+FEATURES = ("moneybag", "coin", "left", "right")
+
+
+@dataclass
+class World:
+    """Positions 0 .. size - 1 on a line; whatever lies where the agent steps is collected.
+
+    Args:
+        size: number of positions.
+        agent: where the agent stands.
+        moneybag: where the moneybag lies; None once it is taken.
+        coins: where coins lie.
+        paid: coins taken while the agent had the moneybag; this is the return, given when the episode ends.
+    """
+
+    size: int
+    agent: int
+    moneybag: int | None
+    coins: set[int] = field(default_factory=set)
+    paid: int = 0
+
+    @staticmethod
+    def drawn(generator: random.Random, size: int = 11, coins: int = 5) -> World:
+        """The agent in the middle, moneybag and coins at different places beside it."""
+        free = [place for place in range(size) if place != size // 2]
+        places = generator.sample(free, coins + 1)
+        return World(size, size // 2, places[0], set(places[1:]))
+
+    def step(self, action: int) -> list[int]:
+        """Move left or right, against a wall not at all, and collect.
+
+        Returns:
+            The step's four binary features: moneybag collected, coin collected, moved left, moved right.
+        """
+        self.agent = min(max(self.agent + (1 if action == RIGHT else -1), 0), self.size - 1)
+        taken, coin = self.agent == self.moneybag, self.agent in self.coins
+        if coin:
+            self.coins.remove(self.agent)
+            self.paid += self.moneybag is None
+        if taken:
+            self.moneybag = None
+        return [int(taken), int(coin), int(action == LEFT), int(action == RIGHT)]
 
 
 @dataclass(frozen=True)
-class World:
-    """Where things are before the episode.
+class Episodes:
+    """Sequences of one length.
 
     Args:
-        start: the agent's position, from 0 to ``width - 1``.
-        moneybag: the position of the moneybag.
-        coins: positions of the coins, one each.
-        width: number of positions; at both ends there is a wall.
-    """
-
-    start: int
-    moneybag: int
-    coins: tuple[int, ...]
-    width: int = WIDTH
-
-    def play(self, actions: Sequence[int]) -> tuple[np.ndarray, int]:
-        """One episode.
-
-        Args:
-            actions: ``LEFT`` or ``RIGHT``, one per step; against a wall the agent stays where it is.
-
-        Returns:
-            Features (T, 4) of the steps: moneybag collected now, coin collected now, action left, action right; and the return, the
-            number of coins collected after the moneybag.  Everything can be collected once, by arriving where it is.
-        """
-        features = np.zeros((len(actions), len(FEATURES)))
-        position, coins, has_bag, collected = self.start, set(self.coins), False, 0
-        for step, action in zip(features, actions, strict=True):
-            position = min(max(position + (1 if action == RIGHT else -1), 0), self.width - 1)
-            step[action] = 1.0
-            if position == self.moneybag and not has_bag:
-                step[MONEYBAG], has_bag = 1.0, True
-            if position in coins:
-                coins.remove(position)
-                step[COIN] = 1.0
-                collected += has_bag
-        return features, collected
-
-
-class Episodes(NamedTuple):
-    """Several episodes, as the models take them.
-
-    ``x``: (N, T, 4), zeros after the end; ``lengths``: (N,); ``returns``: (N,), in coins.
+        x: (N, T, 4) the features of every step.
+        paid: (N, T) the return if the episode ended after that step; the last column is the episode's own.
     """
 
     x: Tensor
-    lengths: Tensor
-    returns: Tensor
+    paid: Tensor
 
-    def select(self, chosen: Tensor) -> Episodes:
-        """Some of them, by mask or indices."""
-        return Episodes(*(part[chosen] for part in self))
+    def chosen(self, rows: Tensor) -> Episodes:
+        """Some of them."""
+        return Episodes(self.x[rows], self.paid[rows])
 
-
-def random_world(random: np.random.Generator) -> World:
-    """Start, moneybag and coins on different positions, all equally likely."""
-    start, moneybag, *coins = (int(place) for place in random.permutation(WIDTH)[: COINS + 2])
-    return World(start, moneybag, tuple(coins))
+    @property
+    def before_moneybag(self) -> Tensor:
+        """(N, T) whether a step comes before the one that takes the moneybag; all are, if none does."""
+        return self.x[..., MONEYBAG].cumsum(1) == 0
 
 
-def random_actions(random: np.random.Generator) -> list[int]:
-    """A random length, and a player that mostly goes on as before, so that it gets about."""
-    action = int(random.choice(ACTIONS))
-    actions = []
-    for _ in range(random.integers(LENGTHS[0], LENGTHS[1] + 1)):
-        if random.random() > KEEP_GOING:
-            action = LEFT + RIGHT - action
-        actions.append(action)
+def play(world: World, actions: Iterable[int]) -> tuple[list[list[int]], list[int]]:
+    """Features and return so far of every step."""
+    features, paid = [], []
+    for action in actions:
+        features.append(world.step(action))
+        paid.append(world.paid)
+    return features, paid
+
+
+def wander(generator: random.Random, steps: int) -> list[int]:
+    """Actions of one episode: a taste for one side and for going on as before, drawn anew for every episode."""
+    right, keep = generator.uniform(0.3, 0.7), generator.uniform(0.4, 0.95)
+    actions: list[int] = []
+    for _ in range(steps):
+        if actions and generator.random() < keep:
+            actions.append(actions[-1])
+        else:
+            actions.append(RIGHT if generator.random() < right else LEFT)
     return actions
 
 
-def episodes(count: int, seed: int) -> Episodes:
-    """``count`` random worlds, played by the random player; the seed decides everything."""
-    random = np.random.default_rng(seed)
-    x, lengths, returns = torch.zeros(count, LENGTHS[1], len(FEATURES)), [], []
-    for episode in x:
-        features, collected = random_world(random).play(random_actions(random))
-        episode[: len(features)] = torch.as_tensor(features)
-        lengths.append(len(features))
-        returns.append(float(collected))
-    return Episodes(x, torch.tensor(lengths), torch.tensor(returns))
+def episodes(count: int, steps: int, seed: int) -> Episodes:
+    """Episodes of a wandering agent."""
+    generator = random.Random(seed)
+    played = [play(World.drawn(generator), wander(generator, steps)) for _ in range(count)]
+    x = torch.tensor([features for features, _ in played], dtype=torch.float64)
+    return Episodes(x, torch.tensor([paid for _, paid in played], dtype=torch.float64))

@@ -1,122 +1,152 @@
-"""Relevance of every feature at every step, by the product rules and two other methods, and what share the events have of it."""
+"""The explanations, and what part of each goes where."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import copy
+from dataclasses import dataclass, fields
 
 import torch
-from environment import COIN, MONEYBAG, Episodes
+from environment import COIN, LEFT, MONEYBAG, Episodes
+from model import Return
 from torch import Tensor
-from train import ReturnPredictor
 
 import seqxai
-from seqxai import rules
-from seqxai.composites import Composite
+from seqxai import composites, rules
+from seqxai.recurrent import MarkovLSTM
 
-PRODUCTS = {"LRP-all": "signal-takes-all", "LRP-prop": "proportional", "LRP-half": "half"}
-BIASES = {"": "include", ", biases left out": "ignore"}
-DIFFERENCES, GRADIENTS = "differences of predictions", "integrated gradients"
-METHODS = (*(rule + bias for bias in BIASES for rule in PRODUCTS), GRADIENTS, DIFFERENCES)
-EPSILON = 1e-6
-PATH = 200  # points of the path of integrated gradients
-
-
-class Explanation(NamedTuple):
-    """Relevance (N, T, 4) of the features, or (N, T, 1) of whole steps; explained (N,); trapped (N,) in the first input gate."""
-
-    relevance: Tensor
-    explained: Tensor
-    trapped: Tensor
+PRODUCTS = {
+    "LRP-all": rules.SignalTakesAll(),
+    "LRP-prop": rules.Proportional(epsilon=0.2),
+    "LRP-half": rules.Half(),
+}
+BIASES = {"": "include", ", bias ignored": "ignore"}
 
 
-def explain(model: ReturnPredictor, method: str, data: Episodes) -> Explanation:
-    """Explain the predicted return of each episode.
+class TrappingCell(MarkovLSTM):
+    """The same cell, whose gate of the first step counts as a function of the input.
+
+    It is a constant, σ(b_i), and seqxai leaves the relevance to the signal; the chapter gives it a share as any other
+    gate, which then has nowhere to go but b_i.  A zero that comes from the input makes that share visible.
+    """
+
+    def added(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """``i z``."""
+        return super().added(z, 0.0 * z if y is None else y)
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Means over episodes; every part is a part of that episode's Σ|R|.
 
     Args:
-        model: in float64.
-        method: one of ``METHODS``.
-        data: the episodes; their x in float64.
+        moneybag, coins_before, coins_after, actions: by feature, (step, feature) apart.
+        worst_coins_before: the largest part that coins before the moneybag have in any episode.
+        step_moneybag, step_coins_before: by whole steps, features summed before the modulus.
+        signed_moneybag, signed_coins: relevance itself, over the prediction.
+        bias, stabilizer: what the ledger holds, over the prediction; nan where there is no ledger.
+        first_gate: what the input gate of the first step would trap, over the prediction, without sign.
     """
-    nothing = data.x.new_zeros(len(data.x))
-    if method == DIFFERENCES:
-        return Explanation(differences(model, data)[..., None], _predicted(model, data), nothing)
-    if method == GRADIENTS:
-        return Explanation(integrated_gradients(model, data), _predicted(model, data), nothing)
-    rule, _, left_out = method.partition(",")
-    layers = rules.Epsilon(EPSILON, bias="ignore" if left_out else "include")
-    lrp = seqxai.LRP(model, Composite([("layer", layers), ("sum", layers)]), product=PRODUCTS[rule], ledger=True)
-    found = lrp.attribute(data.x, target=0, args=(data.lengths,))
-    return Explanation(found.relevance, found.explained, trapped(found))
+
+    moneybag: float
+    coins_before: float
+    coins_after: float
+    actions: float
+    worst_coins_before: float
+    step_moneybag: float
+    step_coins_before: float
+    signed_moneybag: float
+    signed_coins: float
+    bias: float = float("nan")
+    stabilizer: float = float("nan")
+    first_gate: float = float("nan")
+
+    def rows(self) -> dict[str, str]:
+        """For a table."""
+        return {field.name: f"{getattr(self, field.name):.5f}" for field in fields(self)}
 
 
-def trapped(attribution: seqxai.Attribution) -> Tensor:
-    """(N,): what the input gate of the first step kept; nothing came before that could have opened it (y_0 = 0)."""
-    for name, booked in attribution.ledger.by_node():
-        if "cell.input_gate" in name:  # nodes come in the order of the run
-            return booked.get("bias", torch.zeros(())) + booked.get("stabilizer", torch.zeros(()))
-    return torch.zeros_like(attribution.explained)
+def composite(bias: str) -> composites.Composite:
+    """LRP-ε for layers and sums; the bias is a neuron, or its part goes to the others."""
+    if bias == "include":
+        return composites.Epsilon(1e-3)
+    return composites.Composite([("layer", rules.Epsilon(1e-3, bias="ignore")), ("sum", rules.Epsilon(1e-3, bias="ignore"))])
 
 
-def differences(model: ReturnPredictor, data: Episodes) -> Tensor:
-    """(N, T): how much each step changed the prediction.  They sum to the last prediction, for before the first step it is zero."""
-    with torch.no_grad():
-        steps = model.steps(data.x)
-    inside = torch.arange(steps.shape[1]) < data.lengths[:, None]
-    return torch.diff(steps, dim=1, prepend=steps.new_zeros(len(steps), 1)) * inside
+def lrp(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include") -> seqxai.Attribution:
+    """Explain the predicted returns."""
+    return seqxai.LRP(model, composite=composite(bias), product=product).attribute(x, target=0)
 
 
-def integrated_gradients(model: ReturnPredictor, data: Episodes) -> Tensor:
-    """(N, T, 4): Sundararajan et al. 2017, from an episode without events and actions, by the midpoint rule."""
-    total = torch.zeros_like(data.x)
-    for k in range(PATH):
-        point = (data.x * ((k + 0.5) / PATH)).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(model(point, data.lengths).sum(), point)
-        total += gradient
-    return total * data.x / PATH
+def trapping(model: Return) -> Return:
+    """The same network with :class:`TrappingCell`; its predictions are the same."""
+    twin = copy.deepcopy(model)
+    twin.cell.__class__ = TrappingCell
+    return twin
 
 
-def _predicted(model: ReturnPredictor, data: Episodes) -> Tensor:
-    with torch.no_grad():
-        return model(data.x, data.lengths)[:, 0]
+def trapped(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include") -> Tensor:
+    """What the input gate of the first step keeps when it takes its share, (N,)."""
+    booked = lrp(trapping(model), x, product, bias).ledger.by_node()
+    gates = [entries for name, entries in booked if "cell.input_gate" in name]
+    return sum(gates[0].values(), torch.zeros(len(x), dtype=torch.float64)) if gates else torch.zeros(len(x))
 
 
-def shares(found: Explanation, data: Episodes) -> dict[str, Tensor]:
-    """Parts of Σ|R| of each episode that has a moneybag, (N,) each.
-
-    Of the feature moneybag and of the whole step at which it was collected; of the feature coin before and after; of the actions.
-    Where a method knows whole steps only, a step with an event is that event, and the others are the actions.
-    """
-    relevance = found.relevance.abs()
-    step = data.x[..., MONEYBAG].argmax(1)
-    coin = data.x[..., COIN] > 0
-    before = coin & (torch.arange(data.x.shape[1]) < step[:, None])
-    per_step = relevance.sum(2)
-    whole = per_step.gather(1, step[:, None])[:, 0]
-    features = relevance.shape[2] > 1
-    bag = relevance[..., MONEYBAG].sum(1) if features else whole
-    coins = relevance[..., COIN] if features else per_step
-    early, late = (coins * before).sum(1), (coins * (coin & ~before)).sum(1)
-    total = per_step.sum(1)
-    return {
-        "moneybag": bag / total,
-        "moneybag_step": whole / total,
-        "coins_before": early / total,
-        "coins_after": late / total,
-        "actions": (total - bag - early - late) / total,
-    }
+def integrated_gradients(model: Return, x: Tensor, points: int = 64) -> Tensor:
+    """Input times the mean gradient between nothing and x, at the midpoints of ``points`` intervals."""
+    total = torch.zeros_like(x)
+    for k in range(points):
+        at = (x * ((k + 0.5) / points)).requires_grad_(True)
+        total += torch.autograd.grad(model(at).sum(), at)[0]
+    return x * total / points
 
 
-def summary(found: Explanation, data: Episodes) -> dict[str, float]:
-    """Means over the episodes, in percent: the shares, and in percent of the explained score what arrived and what was trapped.
+def differences(model: Return, x: Tensor) -> Tensor:
+    """What each step changed in the prediction, (N, T); before the first step it is 0, so that they sum to the last one."""
+    predicted = model.predictions(x)
+    return torch.diff(predicted, dim=1, prepend=torch.zeros_like(predicted[:, :1]))
 
-    Coins before the moneybag are averaged over the episodes that have some.
-    """
-    parts = shares(found, data)
-    step = data.x[..., MONEYBAG].argmax(1)
-    early = ((data.x[..., COIN] > 0) & (torch.arange(data.x.shape[1]) < step[:, None])).any(1)
-    parts["coins_before"] = parts["coins_before"][early]
-    parts["arrived"] = found.relevance.sum((1, 2)) / found.explained
-    parts["trapped"] = found.trapped / found.explained
-    of_step = found.relevance.sum(2).gather(1, step[:, None])[:, 0]
-    parts["moneybag_step_signed"] = of_step / found.explained
-    return {name: 100 * float(values.mean()) for name, values in parts.items()}
+
+def shares(episodes: Episodes, relevance: Tensor, prediction: Tensor, **booked: Tensor) -> Shares:
+    """Sort relevance (N, T, 4) by events; a step's relevance without features, (N, T), belongs to its most telling event."""
+    x, before = episodes.x, episodes.before_moneybag
+    if relevance.dim() == 2:
+        bag, coin = x[..., MONEYBAG], x[..., COIN]
+        owner = torch.stack([bag, coin, 1 - (bag + coin).clamp(max=1), torch.zeros_like(bag)], 2)
+        relevance = relevance[..., None] * owner
+    size, steps = relevance.abs(), relevance.sum(2).abs()
+    whole, all_steps = size.sum((1, 2)), steps.sum(1)
+    coins = size[..., COIN]
+
+    def mean(part: Tensor, of: Tensor) -> float:
+        return float((part / of).mean())
+
+    return Shares(
+        mean(size[..., MONEYBAG].sum(1), whole),
+        mean((coins * before).sum(1), whole),
+        mean((coins * ~before).sum(1), whole),
+        mean(size[..., LEFT:].sum((1, 2)), whole),
+        float(((coins * before).sum(1) / whole).max()),
+        mean((steps * x[..., MONEYBAG]).sum(1), all_steps),
+        mean((steps * x[..., COIN] * before).sum(1), all_steps),
+        mean(relevance[..., MONEYBAG].sum(1), prediction),
+        mean(relevance[..., COIN].sum(1), prediction),
+        **{name: mean(amount, prediction) for name, amount in booked.items()},
+    )
+
+
+def explanations(model: Return, episodes: Episodes) -> dict[str, tuple[Tensor, Shares]]:
+    """Relevance and shares by every method."""
+    x, prediction = episodes.x, model(episodes.x)[:, 0]
+    found = {}
+    for suffix, bias in BIASES.items():
+        for name, product in PRODUCTS.items():
+            attribution = lrp(model, x, product, bias)
+            total = attribution.ledger.total()
+            kept = {
+                "bias": total["bias"],
+                "stabilizer": total["stabilizer"],
+                "first_gate": trapped(model, x, product, bias).abs(),
+            }
+            found[name + suffix] = (attribution.relevance, shares(episodes, attribution.relevance, prediction, **kept))
+    others = {"integrated gradients": integrated_gradients(model, x), "differences": differences(model, x)}
+    return found | {name: (relevance, shares(episodes, relevance, prediction)) for name, relevance in others.items()}

@@ -34,11 +34,11 @@ class HandWrittenLSTM(nn.Module):
 
 
 def slices(x: Tensor) -> Tensor:
-    """Every step is read by its own slice."""
-    total = x[0] * 0.5
-    for t in range(1, len(x)):
-        total = total + x[t] * 0.5
-    return total.reshape(1, -1)
+    """Every step of (1, T, F) is read by its own slice."""
+    total = x[:, 0] * 0.5
+    for t in range(1, x.shape[1]):
+        total = total + x[:, t] * 0.5
+    return total
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
     previous = 0.0
     for steps in (1000, 2000, 4000):
-        explainer, data = seqxai.LRP(slices), torch.randn(steps, 16)
+        explainer, data = seqxai.LRP(slices), torch.randn(1, steps, 16)
         times = []
         for _ in range(3):
             start = time.perf_counter()

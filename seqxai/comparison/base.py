@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -14,6 +14,7 @@ from seqxai import targets
 from seqxai.attribution import Attribution, Attributor
 from seqxai.errors import InputError, TargetError
 from seqxai.lrp import peel_softmax, refuse_nan
+from seqxai.rules.samples import batch_dimension
 from seqxai.targets import Largest, Target
 from seqxai.trace import Trace, Value, capture
 
@@ -27,6 +28,7 @@ class Question:
         output: the value whose elements a target names by index.
         targets: what to explain, one by one.
         args, kwargs: the constants of the call.
+        batch: which dimension of the inputs is the batch.
     """
 
     trace: Trace
@@ -34,6 +36,7 @@ class Question:
     targets: tuple[Target, ...]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    batch: int = 0
 
 
 class Answer(NamedTuple):
@@ -79,14 +82,17 @@ class Comparison(Attributor):
             refuse_nan(trace, tuple(v.data for v in trace.outputs))
             output = self._output(trace)
             each = tuple(one.chosen(trace, output) for one in wanted.each(trace, output))
-            question = Question(trace, output, each, args, dict(kwargs or {}))
-            shapes = {one.seed(trace, question.output).explained.shape for one in each}
-            if len(shapes) > 1:
+            seeds = [one.seed(trace, output) for one in each]
+            first = seeds[0]
+            batch = batch_dimension(trace, first.value, first.explained.numel(), first.dimension)
+            question = Question(trace, output, each, args, dict(kwargs or {}), batch)
+            if len({seed.explained.shape for seed in seeds}) > 1:
                 raise TargetError("Several targets must explain the same number of samples.")
             answers = self._answers(question)
             for answer in answers:
                 refuse_nan(trace, answer.relevance)
-        return self._attribution(trace, wanted, answers, single=not isinstance(inputs, (tuple, list)))
+        found = self._attribution(trace, wanted, answers, single=not isinstance(inputs, (tuple, list)))
+        return replace(found, batch=batch, output_batch=first.dimension if first.value is output else 0)
 
     def _attribution(self, trace: Trace, wanted: Target, answers: list[Answer], *, single: bool) -> Attribution:
         several = wanted.many
@@ -164,8 +170,14 @@ def whole(number: Any, name: str, least: int | None = None) -> int:
     return int(number.__index__())
 
 
-def steps_of(x: Tensor, dim: int, samples: int) -> int:
+def steps_of(x: Tensor, dim: int, samples: int, batch: int) -> int:
     """How many time steps an input has.
+
+    Args:
+        x: the input.
+        dim: the dimension of the time.
+        samples: how many samples are explained.
+        batch: which dimension of the input they are.
 
     Raises:
         InputError: if it has no such dimension behind the batch, or no batch in front.
@@ -175,7 +187,7 @@ def steps_of(x: Tensor, dim: int, samples: int) -> int:
             f"Expected the time steps in dimension {dim} behind the batch, got an input of shape {tuple(x.shape)}; give dim the dimension "
             "of the time, and single sequences a batch dimension in front."
         )
-    if len(x) != samples:
+    if batch or len(x) != samples:
         raise InputError(
             f"Expected the batch in front of the input, got shape {tuple(x.shape)} for {samples} explained samples; transpose it inside "
             "the model, or explain another target."

@@ -69,7 +69,7 @@ class ContextualDecomposition(Comparison):
     def _of_input(self, question: Question, position: int, explained: list[Tensor]) -> list[Tensor]:
         """The relevance of one input for every target; the phrases are steps of this input."""
         x, samples = question.trace.inputs[position].data, len(explained[0])
-        steps = steps_of(x, self.dim, samples)
+        steps = steps_of(x, self.dim, samples, question.batch)
         together = max(1, self.batch // max(1, samples))
         parts = [[one.new_zeros(samples, 0)] for one in explained]
         goals = [content(question, target)[0] for target in question.targets]

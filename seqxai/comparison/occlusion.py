@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqxai import targets
 from seqxai.comparison.base import Answer, Comparison, Question, check_model, content, scalar, spread, steps_of, whole
@@ -76,11 +76,12 @@ class Occlusion(Comparison):
         return trace.outputs[0] if self.of == "probability" else peel_softmax(trace)
 
     def _answers(self, question: Question) -> list[Answer]:
+        _refuse_dropout(self.model)
         measures = [self._measure(target, question) for target in question.targets]
         explained = [measure.explained for measure in measures]
         relevance: list[list[Tensor]] = [[] for _ in measures]
         for position, value in enumerate(question.trace.inputs):
-            steps = steps_of(value.data, self.dim, len(explained[0]))
+            steps = steps_of(value.data, self.dim, len(explained[0]), question.batch)
             occluded = _Occluded(self, question, position, self._filling(value.data))
             each = occluded.measured(measures, steps, max(1, self.batch // max(1, len(explained[0]))))
             for score, others, found in zip(explained, each, relevance, strict=True):
@@ -103,6 +104,17 @@ class Occlusion(Comparison):
                 "nothing, such as reference=0 where 0 is the padding."
             )
         return int(self.reference)
+
+
+def _refuse_dropout(model: Any) -> None:
+    for module in model.modules() if isinstance(model, nn.Module) else ():
+        rate = getattr(module, "dropout" if isinstance(module, nn.RNNBase) else "p", 0)
+        drops = isinstance(module, (nn.RNNBase, nn.modules.dropout._DropoutNd)) and rate > 0
+        if module.training and drops:
+            raise InputError(
+                f"Occlusion compares runs of the model, and {type(module).__name__} draws other units to drop in each; "
+                "call model.eval() first."
+            )
 
 
 class _Measure:

@@ -8,7 +8,7 @@ from seqxai.recurrent.base import Accumulating, Gate
 
 
 class MarkovLSTM(Accumulating):
-    """An LSTM without forget and output gate (Arras et al. 2019, eqs. 11.12-11.15): later steps cannot hide or erase earlier ones.
+    """An LSTM without forget and output gate (Arras et al. 2019, eqs. 11.12-11.15): nothing is hidden or erased later.
 
     ``z_t = a_g σ(W_z x_t + b_z)``, ``i_t = σ(U_i y_{t-1} + b_i)``, ``c_t = i_t z_t + c_{t-1}``, ``y_t = a_h tanh(c_t)``;
     y_0 = c_0 = 0.  The product rule ``"half"`` or ``"proportional"`` lets relevance reach the steps that opened the gates.

@@ -81,6 +81,12 @@ def _refuse(node: Node, flow: Flow) -> None:
         "softmax": "shares one unit of probability among its inputs; as an attention gate it needs no relevance, here some arrived",
     }
     why = reasons.get(node.operation.kind, "has no rule")
+    if node.operation.kind == "softmax" and not flow.structure.gates_fixed:
+        raise UnsupportedOperation(
+            f"{node.describe()} (node #{node.index}) is a gate whose product rule gives it a share, but a softmax has no pre-activation "
+            "to pass it to; give its products SignalTakesAll and others their rule, with a composite such as "
+            "[(both('product', path('lstm')), rules.Half()), ('layer', ...), ('sum', ...)] instead of the argument product."
+        )
     raise UnsupportedOperation(
         f"{node.describe()} (node #{node.index}) {why}; explain a value before it with targets.Unit, "
         "or register a rule with seqxai.register(function, rule)."

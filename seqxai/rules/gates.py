@@ -15,7 +15,7 @@ from seqxai.rules.preactivation import Preactivation
 from seqxai.rules.product import Half, Part
 from seqxai.rules.ranges import constants
 from seqxai.rules.structure import Gated
-from seqxai.trace.graph import Node
+from seqxai.trace.graph import Node, Value
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow
@@ -67,7 +67,9 @@ def _shared(node: Node, gated: Gated, flow: Flow) -> None:
         signal = constants(node)[0]
     else:
         signal = Preactivation(node.inputs[gated.signal], flow, gate=False).data
-    parts = flow.structure.product_rule(node).shares(before.data, signal)
+    rule = flow.structure.product_rule(node)
+    before.require(rule)
+    parts = rule.shares(before.data, signal)
     before.deliver(sum_to(relevance * parts.gate, gate.shape))
     to_signal = relevance * parts.signal
     if gated.signal is not None:
@@ -107,7 +109,7 @@ def contract(node: Node, flow: Flow) -> None:
         if not shared and gated is not None and position != gated.signal:
             continue
         found = vjp(lambda x, p=position: _with(node, p, x), value.data, s).mul_(value.data)  # type: ignore[misc]
-        flow.give(value, found / 2 if shared else found)
+        _deliver(value, found / 2 if shared else found, gated is not None and position == gated.gate, flow)
 
 
 def _halved(node: Node, gated: Gated | None, flow: Flow) -> bool:
@@ -122,8 +124,8 @@ def _halved(node: Node, gated: Gated | None, flow: Flow) -> bool:
     if rule.takes_all or isinstance(rule, Half):
         return not rule.takes_all
     raise UnsupportedOperation(
-        f"{node.describe()} (node #{node.index}) sums many products of a gate and a signal, which {rule} cannot share; expected "
-        "SignalTakesAll or Half there: give it one with a composite, for example (kind('layer'), rules.SignalTakesAll())."
+        f"{node.describe()} (node #{node.index}) contracts a gate with a signal, whose single products {rule} cannot share; expected "
+        "SignalTakesAll or Half there: give it one with a composite, for example ('product', rules.SignalTakesAll())."
     )
 
 
@@ -149,7 +151,15 @@ def _elementwise(node: Node, relevance: Tensor, gated: Gated | None, flow: Flow)
             return result
 
         found = vjp(alone, value.data, relevance)
-        flow.give(value, found / 2 if shared else found)
+        _deliver(value, found / 2 if shared else found, gated is not None and position == gated.gate, flow)
+
+
+def _deliver(value: Value, relevance: Tensor, gate: bool, flow: Flow) -> None:
+    """A gate's share enters at its pre-activation."""
+    if gate:
+        Preactivation(value, flow, gate=True).deliver(relevance)
+    else:
+        flow.give(value, relevance)
 
 
 def _with(node: Node, position: int, x: Tensor) -> Tensor:

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from seqxai.errors import CompositeError
-from seqxai.rules.affine import AffineRule, Coefficients, Epsilon, constant_share, merge
+from seqxai.rules.affine import AffineRule, Coefficients, Epsilon, LRPZero, constant_share, merge
 from seqxai.rules.base import SUM, Share
+from seqxai.rules.boxes import scale_of
 from seqxai.rules.layers import vjp
 from seqxai.rules.ranges import addends, constants
 from seqxai.rules.regions import factor_of, never_negative, region_rule
@@ -67,7 +68,41 @@ def _divide(node: Node, relevance: Tensor, flow: Flow) -> Coefficients:
             raise CompositeError(f"A sum of layers needs a rule for layers, but the composite gives {rule} to {node.describe()}.")
         return rule.coefficients(node, relevance, flow)
     rule = sum_rule(node, flow)
-    return [(SUM, s) for _, s in rule.coefficients(node, relevance, flow)]
+    alone = _alone(node)
+    if alone is None:
+        return [(SUM, s) for _, s in rule.coefficients(node, relevance, flow)]
+    # Where a mask leaves one term nothing is added, so nothing is stabilised: a padded step must not cost relevance.
+    ((_, s),) = rule.coefficients(node, relevance.masked_fill(alone, 0.0), flow)
+    ((_, kept),) = LRPZero().coefficients(node, relevance.masked_fill(~alone, 0.0), flow)
+    return [(SUM, s + kept)]
+
+
+def _alone(node: Node) -> Tensor | None:
+    """Where a mask leaves one term of ``m a + (1 - m) b``; ``None`` if the terms are not all multiplied by constants, one of them a mask.
+
+    At the first step of a loop b is a constant, too, and only there by value.
+    """
+    terms = [value.node for value in node.inputs]
+    if any(term is None or not _is_scaled(term) for term in terms):
+        return None
+    factors = [scale_of(term) for term in terms if term is not None]
+    if not any(isinstance(f, Tensor) and bool(((f == 0) | (f == 1)).all()) for f in factors):
+        return None
+    if len(terms) == 1:
+        others = [item for _, item in addends(node) if isinstance(item, Tensor) and not isinstance(item, torch.nn.Parameter)]
+        if not others:
+            return None
+        factors += others
+    shape, device = node.output.shape, node.output.data.device
+    present = sum((torch.as_tensor(f, device=device) != 0).to(torch.int8).expand(shape) for f in factors)
+    return torch.as_tensor(present) == 1
+
+
+def _is_scaled(node: Node) -> bool:
+    """Whether a node multiplies one active value by a constant."""
+    if node.operation.kind != "mul" or len(node.inputs) > 1 or node.name == "neg":
+        return False
+    return node.name == "mul" or node.places[0] in (0, "input")
 
 
 def sum_rule(node: Node, flow: Flow) -> Epsilon:

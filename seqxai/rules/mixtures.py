@@ -128,7 +128,9 @@ def _share_product(
     relevance = (1 - opened if complement else opened) * content * s
     z = -before.data if complement else before.data
     x = Preactivation(signal, flow, gate=False).data if isinstance(signal, Value) else torch.as_tensor(content, dtype=z.dtype)
-    parts = flow.structure.product_rule(product).shares(z, x)
+    rule = flow.structure.product_rule(product)
+    before.require(rule)
+    parts = rule.shares(z, x)
     before.deliver(sum_to(relevance * parts.gate, gate.shape))
     _to_signal(node, signal, relevance * parts.signal, flow)
     if flow.booking and isinstance(parts.absorbed, Tensor):

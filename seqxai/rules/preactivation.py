@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from seqxai.errors import UnsupportedOperation
 from seqxai.rules.boxes import scale_of
+from seqxai.rules.product import Half, ProductRule, SignalTakesAll
 from seqxai.rules.ranges import addends
 from seqxai.trace.graph import Node, Value
 
 if TYPE_CHECKING:
     from seqxai.rules.flow import Flow
-
-ROUTES = frozenset({"reshape", "permute", "slice", "cat", "stack", "alias"})
 
 
 class Preactivation:
@@ -22,7 +22,7 @@ class Preactivation:
 
     * a squashing function of a: a itself; ``1 - σ(a)``, which is ``σ(-a)``: -a;
     * ``½ (1 + tanh(a))``, which is ``σ(2a)``: 2a; ``1 / (1 + exp(a))``, which is ``σ(-a)``: -a;
-    * positive multiples, views, slices and concatenations of these: the same;
+    * positive multiples, clamps, and whatever moves these from place to place: the same, element by element;
     * anything else, a state: the value itself.
 
     Args:
@@ -32,6 +32,7 @@ class Preactivation:
 
     Attributes:
         data: of the factor's shape.
+        known: whether it was found, or is the value itself because nothing squashed it.
     """
 
     def __init__(self, value: Value, flow: Flow, gate: bool) -> None:
@@ -42,6 +43,19 @@ class Preactivation:
         self.shifted = False  # whether a shift or a scale lies between, which would keep a part of a share
         found = self._look(value, {})
         self.data: Tensor = flow.trace.data(value) if found is None else found
+        self.known = found is not None or not flow.structure.ranges.of(value).squashed
+
+    def require(self, rule: ProductRule) -> None:
+        """Refuse a share by pre-activations where there is none.
+
+        Raises:
+            UnsupportedOperation: if the factor was squashed in a way that is not understood.
+        """
+        if not self.known and not isinstance(rule, (SignalTakesAll, Half)):
+            raise UnsupportedOperation(
+                f"{rule} shares by pre-activations, but that of the gate {self.value!r} is not told by how it was computed; expected a "
+                "sigmoid, possibly 1 - sigmoid, scaled, clamped or moved: write it so, or use the rule Half or SignalTakesAll there."
+            )
 
     def deliver(self, relevance: Tensor) -> None:
         """Give the gate's share to its pre-activation."""
@@ -66,6 +80,12 @@ class Preactivation:
             self.shifted = True
             inner = self._source(exponent, leaves)
             return -inner if signs else inner
+        if kind in ("activation", "max") and len(node.inputs) == 1 and self.gate:
+            # A clamp, a power: what acts on a gate lies between it and its pre-activation.
+            inner_gate = self.flow.structure.ranges.of(node.inputs[0]).gate or _name(node.inputs[0]) in LOGARITHMS
+            deeper = self._look(node.inputs[0], leaves, signs) if inner_gate else None
+            if deeper is not None or kind == "max":
+                return deeper
         if kind == "activation" and self.gate and node.name == "tanh":
             argument, scale = _unscaled(node.inputs[0])
             self.shifted = self.shifted or argument is not node.inputs[0]
@@ -75,7 +95,7 @@ class Preactivation:
             return self._source(node.inputs[0], leaves)
         if kind == "gate":
             return self._look(node.inputs[0], leaves, signs)
-        if kind == "route" and node.operation.how in ROUTES and node.mutated is None:
+        if kind == "route":
             return self._routed(node, value, leaves, signs)
         if kind in ("add", "mul") and len(node.inputs) == 1:
             return self._scaled(node, leaves, signs)
@@ -88,13 +108,18 @@ class Preactivation:
         return leaves[value.number]
 
     def _routed(self, node: Node, value: Value, leaves: dict[int, Tensor], signs: bool) -> Tensor | None:
-        parts = [self._look(source, leaves, signs) for source in node.inputs]
-        if any(part is None for part in parts):
+        """What moves elements from place to place moves their pre-activations; elements without one stand for themselves."""
+        found = [self._look(source, leaves, signs) for source in node.inputs]
+        if all(part is None for part in found):
             return None
-        args, kwargs = node.arguments([part for part in parts if part is not None])
+        parts = [self.flow.trace.data(v) if part is None else part for part, v in zip(found, node.inputs, strict=True)]
+        args, kwargs = node.arguments(parts)
+        if node.mutated is not None:
+            written = args[node.mutated].clone()
+            node.function(*args[: node.mutated], written, *args[node.mutated + 1 :], **kwargs)
+            return written
         result = node.function(*args, **kwargs)
-        found: Tensor = result if isinstance(result, Tensor) else result[value.index]
-        return found
+        return result if isinstance(result, Tensor) else result[value.index]
 
     def _scaled(self, node: Node, leaves: dict[int, Tensor], signs: bool) -> Tensor | None:
         """A shift or a scale by a constant of one sign."""
@@ -113,6 +138,13 @@ class Preactivation:
         inner = self._look(node.inputs[0], leaves, signs)
         self.shifted = self.shifted or inner is not None
         return inner if inner is None or positive or not signs else -inner
+
+
+LOGARITHMS = frozenset({"logsigmoid", "log_sigmoid"})
+
+
+def _name(value: Value) -> str:
+    return value.node.name if value.node is not None else ""
 
 
 def _unscaled(value: Value) -> tuple[Value, float]:

@@ -22,6 +22,38 @@ class SamplesLost(CaptureError):
     """It is not known which sample an element belongs to."""
 
 
+def batch_dimension(trace: Trace, value: Value, count: int, dimension: int) -> int:
+    """Which dimension of the explained inputs the samples are; 0 where it cannot be told.
+
+    Args:
+        trace: the recorded run.
+        value: what is explained.
+        count: the number of samples.
+        dimension: where they are in ``value``.
+    """
+    shapes = [v.shape for v in trace.inputs]
+    plain = all(shape and shape[0] == count and count not in shape[1:] for shape in shapes)
+    if count <= 1 and not dimension and not any(n.operation.kind == "recurrent" for n in trace.nodes):
+        return 0
+    if plain and count > 1:
+        return 0
+    if count == 1:
+        return _of_one(trace)
+    samples = Samples(trace, value, count, dimension=dimension)
+    tables = [samples.tables.get(v.number) for v in trace.inputs]
+    return tables[0][0] if samples.known and tables and tables[0] is not None else 0
+
+
+def _of_one(trace: Trace) -> int:
+    """With one sample: its place in a recurrent layer that reads the input itself."""
+    for node in trace.nodes:
+        sequence = node.operation.kind == "recurrent" and not node.name.endswith("_cell")
+        if sequence and node.inputs[0] is trace.inputs[0]:
+            packed = isinstance(node.args[1], Tensor) and not node.args[1].dtype.is_floating_point
+            return 0 if packed or node.args[8] else 1
+    return 0
+
+
 class Samples:
     """Sample numbers of the values of a trace.
 

@@ -138,6 +138,25 @@ class LogOdds(Target):
         return f"log-odds of output {self.index}"
 
 
+def _sequences(trace: Trace, path: str) -> list[Value]:
+    """The outputs of a recurrent layer's calls; its final states have the layers in front, not the batch.
+
+    Raises:
+        TargetError: if the steps come first in them, or sequences are packed.
+    """
+    layers = [node for node in trace.nodes if node.operation.kind == "recurrent" and node.path == path]
+    if not layers or layers[0].name.endswith("_cell"):
+        return []
+    packed = isinstance(layers[0].args[1], Tensor) and not layers[0].args[1].dtype.is_floating_point
+    if packed or not layers[0].args[8]:
+        raise TargetError(
+            f"Expected outputs with the batch in front, but {path!r} {'runs on packed sequences' if packed else 'has its steps there'}; "
+            "explain its units with targets.State."
+        )
+    each = 3 if layers[0].name == "lstm" else 2
+    return trace.at(path)[::each]
+
+
 @dataclass(frozen=True)
 class Unit(Target):
     """A unit of any recorded tensor.
@@ -145,7 +164,8 @@ class Unit(Target):
     Args:
         path: a module's path, or "#n" for node n of the trace.
         index: element beyond the batch dimension; ``None`` for the sum of all.
-        call: which call of the module, the last by default.
+        call: which of the tensors that the module's calls returned, the last by default; of a recurrent layer, which call: its
+            outputs at all steps are meant, and :class:`State` explains its final states.
     """
 
     path: str
@@ -156,7 +176,7 @@ class Unit(Target):
         """See :class:`Target`."""
         if not isinstance(self.path, str):
             raise TargetError(f"Expected a module's path as a string, got {self.path!r}.")
-        found = trace.at(self.path)
+        found = _sequences(trace, self.path) or trace.at(self.path)
         if not found or not -len(found) <= self.call < len(found):
             raise TargetError(f"Expected a call of {self.path!r} from 0 to {len(found) - 1}, got {self.call}.")
         return found[self.call]

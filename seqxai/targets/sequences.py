@@ -52,8 +52,11 @@ class Step(Target):
     def seed(self, trace: Trace, output: Value) -> Seed:
         """See :class:`Target`."""
         data = trace.data(output)
-        if ensure(self.target).many:
+        inner = ensure(self.target)
+        if inner.many:
             raise TargetError("Step explains one scalar at its step, got several targets; ask for one at a time.")
+        if type(inner).value is not Target.value or type(inner).seed is not Target.seed:
+            raise TargetError(f"Step explains the model's output at a step, got {inner}, which is something else; ask for it by itself.")
         explained, relevance = self.combine(data)
         return Seed(output, relevance, explained, 0 if self.batch_first else 1)
 
@@ -99,6 +102,8 @@ class EveryStep(Target):
         """One :class:`Step` for each step."""
         table = _steps_first(trace.data(output), self.batch_first, "EveryStep")
         steps = range(table.shape[1]) if self.steps is None else self.steps
+        if not isinstance(steps, Sequence) or isinstance(steps, str):
+            raise TargetError(f"EveryStep takes a list of steps, got {steps!r}; one step is targets.Step.")
         if len(steps) == 0:
             raise TargetError("EveryStep needs at least one step.")
         return tuple(Step(step, self.target, self.batch_first) for step in steps)
@@ -144,6 +149,7 @@ class State(Target):
         """See :class:`Target`."""
         from seqxai.rules.recurrent import call_of
 
+        whole(self.step)
         calls = [node for node in trace.nodes if node.operation.kind == "recurrent" and node.path == self.path]
         if not calls:
             raise TargetError(

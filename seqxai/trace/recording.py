@@ -69,6 +69,8 @@ def _capture(
     recorder: type[CaptureMode],
     unroll: bool,
 ) -> Trace:
+    if isinstance(inputs, nn.utils.rnn.PackedSequence):
+        raise InputError("The explained input must be a tensor, got a PackedSequence; give the padded tensor and pack it inside the model.")
     tensors = inputs if isinstance(inputs, (tuple, list)) else (inputs,)
     for tensor in tensors:
         _check_input(tensor)
@@ -123,7 +125,7 @@ def _recurrent_errors(mode: CaptureMode) -> Iterator[None]:
     """What torch's recurrent modules say of a bad input comes with the shapes they got and what to do."""
     try:
         yield
-    except (RuntimeError, ValueError, IndexError) as error:
+    except (RuntimeError, ValueError, IndexError, AttributeError, TypeError) as error:
         module, path, inputs = mode.failed or (None, "", ())
         if not isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
             raise

@@ -279,6 +279,11 @@ def check_packing(args: tuple[Any, ...], path: str) -> None:
             f"pack_padded_sequence in {module_name(path)} expects one length for each of {batch} sequences, got {lengths.numel()}; is "
             f"batch_first={batch_first} right?"
         )
+    if bool((lengths[1:] > lengths[:-1]).any()):
+        raise InputError(
+            f"pack_padded_sequence in {module_name(path)} expects the longest sequence first, got lengths {lengths.tolist()[:8]}; pass "
+            "enforce_sorted=False, which sorts them and puts results back in order."
+        )
     low, high = int(lengths.min()), int(lengths.max())
     if low < 1 or high > steps:
         raise InputError(

@@ -140,8 +140,14 @@ def both_ways(model: nn.Module, x: Tensor, product: Any, epsilon: float) -> list
     return found
 
 
-@pytest.mark.parametrize("product", PRODUCTS)
-@pytest.mark.parametrize("layout", ["batch first", "time first", "packed", "packed, time first", "given states", "packed, given states"])
+# Every product rule in two layouts, two rules in the others.
+LAYOUTS = [
+    *itertools.product(("batch first", "packed, given states"), PRODUCTS),
+    *itertools.product(("time first", "packed", "packed, time first", "given states"), ("signal-takes-all", "proportional")),
+]
+
+
+@pytest.mark.parametrize(("layout", "product"), LAYOUTS)
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_kernel_equals_its_steps(name: str, layout: str, product: str) -> None:
     options = {"batch_first": "time first" not in layout, "packed": "packed" in layout, "initial": "given" in layout}
