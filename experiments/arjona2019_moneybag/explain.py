@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, fields
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 import seqxai
 from seqxai import composites, rules
-from seqxai.recurrent import MarkovLSTM
 
 PRODUCTS = {
     "LRP-all": rules.SignalTakesAll(),
@@ -20,18 +18,6 @@ PRODUCTS = {
     "LRP-half": rules.Half(),
 }
 BIASES = {"": "include", ", bias ignored": "ignore"}
-
-
-class TrappingCell(MarkovLSTM):
-    """The same cell, whose gate of the first step counts as a function of the input.
-
-    It is a constant, σ(b_i), and seqxai leaves the relevance to the signal; the chapter gives it a share as any other
-    gate, which then has nowhere to go but b_i.  A zero that comes from the input makes that share visible.
-    """
-
-    def added(self, z: Tensor, y: Tensor | None) -> Tensor:
-        """``i z``."""
-        return super().added(z, 0.0 * z if y is None else y)
 
 
 @dataclass(frozen=True)
@@ -44,7 +30,7 @@ class Shares:
         step_moneybag, step_coins_before: by whole steps, features summed before the modulus.
         signed_moneybag, signed_coins: relevance itself, over the prediction.
         bias, stabilizer: what the ledger holds, over the prediction; nan where there is no ledger.
-        first_gate: what the input gate of the first step would trap, over the prediction, without sign.
+        first_gate: what the input gate of the first step trapped, over the prediction, without sign.
     """
 
     moneybag: float
@@ -77,18 +63,10 @@ def lrp(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include
     return seqxai.LRP(model, composite=composite(bias), product=product).attribute(x, target=0)
 
 
-def trapping(model: Return) -> Return:
-    """The same network with :class:`TrappingCell`; its predictions are the same."""
-    twin = copy.deepcopy(model)
-    twin.cell.__class__ = TrappingCell
-    return twin
-
-
-def trapped(model: Return, x: Tensor, product: rules.base.Rule, bias: str = "include") -> Tensor:
-    """What the input gate of the first step keeps when it takes its share, (N,)."""
-    booked = lrp(trapping(model), x, product, bias).ledger.by_node()
-    gates = [entries for name, entries in booked if "cell.input_gate" in name]
-    return sum(gates[0].values(), torch.zeros(len(x), dtype=torch.float64)) if gates else torch.zeros(len(x))
+def trapped(attribution: seqxai.Attribution) -> Tensor:
+    """What the input gate of the first step kept, (N,): nothing came before that could have opened it."""
+    gates = [entries for name, entries in attribution.ledger.by_node() if "cell.input_gate" in name]  # in the order of the run
+    return sum(gates[0].values(), torch.zeros_like(attribution.explained)) if gates else torch.zeros_like(attribution.explained)
 
 
 def integrated_gradients(model: Return, x: Tensor, points: int = 64) -> Tensor:
@@ -145,7 +123,7 @@ def explanations(model: Return, episodes: Episodes) -> dict[str, tuple[Tensor, S
             kept = {
                 "bias": total["bias"],
                 "stabilizer": total["stabilizer"],
-                "first_gate": trapped(model, x, product, bias).abs(),
+                "first_gate": trapped(attribution).abs(),
             }
             found[name + suffix] = (attribution.relevance, shares(episodes, attribution.relevance, prediction, **kept))
     others = {"integrated gradients": integrated_gradients(model, x), "differences": differences(model, x)}

@@ -27,9 +27,9 @@ class Gate(nn.Module):
         self.weight = _uniform(hidden_size, hidden_size, hidden_size)
         self.bias = nn.Parameter(torch.full((hidden_size,), float(bias)))
 
-    def forward(self, y: Tensor | None) -> Tensor:
-        """The gate for the outputs (B, H) of the step before; None before the first step, where y = 0."""
-        return gate(torch.sigmoid(self.bias if y is None else F.linear(y, self.weight, self.bias)))
+    def forward(self, y: Tensor) -> Tensor:
+        """The gate for the outputs (B, H) of the step before."""
+        return gate(torch.sigmoid(F.linear(y, self.weight, self.bias)))
 
 
 class Accumulating(nn.Module):
@@ -66,24 +66,31 @@ class Accumulating(nn.Module):
         self.weight_z = _uniform(hidden_size, input_size, hidden_size)
         self.bias_z = nn.Parameter(torch.full((hidden_size,), float(bias_z)))
 
-    def forward(self, x: Tensor) -> tuple[Tensor, State]:
+    def forward(self, x: Tensor, state: State | None = None) -> tuple[Tensor, State]:
         """Run over a sequence.
 
         Args:
             x: (T, B, F), with ``batch_first`` (B, T, F), or (T, F) for one sequence without a batch.
+            state: (h_0, c_0) to go on from, each (1, B, H) or (1, H), as a call before returned them; None is zeros (A9).
 
         Returns:
             The outputs y of all steps, laid out as x, and the last (h_n, c_n), each (1, B, H) or (1, H).
 
         Raises:
-            InputError: for another number of dimensions or features, an input that is not floating, or no step at all.
+            InputError: for another number of dimensions or features, an input that is not floating, no step at all, or a state
+                of another shape.
         """
         self._check(x)
         swapped = self.batch_first and x.dim() == 3
         steps = x.transpose(0, 1) if swapped else x
         # One product for all steps: z does not depend on what came before (A4).
         z = self.g_scale * torch.sigmoid(F.linear(steps, self.weight_z, self.bias_z))
-        c = y = None
+        # Before the first step y is zeros, or what was given.  Made of z it is recorded as depending on the input, so that the first
+        # gate is a gate like all others; a constant one would only scale its signal, and product rules would not see it.
+        y, c = 0.0 * z[0], None
+        if state is not None:
+            h_0, c = self._unpacked(state, x)
+            y = y + h_0
         outputs = []
         for z_t in z.unbind(0):
             added = self.added(z_t, y)
@@ -91,15 +98,14 @@ class Accumulating(nn.Module):
             y = self.emitted(self.h_scale * torch.tanh(c), y)
             outputs.append(y)
         assert c is not None
-        assert y is not None
         output = torch.stack(outputs, 1 if swapped else 0)
         return output, (y.unsqueeze(0), c.unsqueeze(0))
 
-    def added(self, z: Tensor, y: Tensor | None) -> Tensor:
+    def added(self, z: Tensor, y: Tensor) -> Tensor:
         """What a step adds to the memory, from its cell input z and the outputs y of the step before, (B, H)."""
         return z
 
-    def emitted(self, h: Tensor, y: Tensor | None) -> Tensor:
+    def emitted(self, h: Tensor, y: Tensor) -> Tensor:
         """What a step shows of its memory, from ``h = a_h tanh(c)`` and the outputs y of the step before, (B, H)."""
         return h
 
@@ -107,6 +113,18 @@ class Accumulating(nn.Module):
         """Sizes and scales, for printing."""
         first = ", batch_first=True" if self.batch_first else ""
         return f"{self.input_size}, {self.hidden_size}{first}, g_scale={self.g_scale:g}, h_scale={self.h_scale:g}"
+
+    def _unpacked(self, state: State, x: Tensor) -> State:
+        """(h_0, c_0) without their first dimension, which nn.LSTM has for its layers."""
+        batch = (x.shape[0 if self.batch_first else 1],) if x.dim() == 3 else ()
+        expected = (1, *batch, self.hidden_size)
+        shapes = [tuple(part.shape) for part in state]
+        if shapes != [expected, expected]:
+            raise InputError(
+                f"{type(self).__name__} expected a state (h_0, c_0) of shapes {expected} and {expected}, got "
+                f"{' and '.join(map(str, shapes))}; pass what a call before returned, or nothing to start from zeros."
+            )
+        return state[0][0], state[1][0]
 
     def _check(self, x: Tensor) -> None:
         layout = "(B, T, F)" if self.batch_first else "(T, B, F)"

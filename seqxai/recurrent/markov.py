@@ -37,7 +37,7 @@ class MarkovLSTM(Accumulating):
         super().__init__(input_size, hidden_size, batch_first=batch_first, g_scale=g_scale, h_scale=h_scale, bias_z=bias_z)
         self.input_gate = Gate(hidden_size, bias_i)
 
-    def added(self, z: Tensor, y: Tensor | None) -> Tensor:
+    def added(self, z: Tensor, y: Tensor) -> Tensor:
         """``i z``."""
         gated: Tensor = self.input_gate(y) * z
         return gated

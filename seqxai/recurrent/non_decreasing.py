@@ -42,7 +42,7 @@ class NonDecreasingLSTM(MarkovLSTM):
         )
         self.output_gate = Gate(hidden_size, bias_o)
 
-    def emitted(self, h: Tensor, y: Tensor | None) -> Tensor:
+    def emitted(self, h: Tensor, y: Tensor) -> Tensor:
         """``o h``."""
         gated: Tensor = self.output_gate(y) * h
         return gated

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+import seqxai
 from tests.contracts import assert_close
 
 EXPERIMENT = Path(__file__).parents[2] / "experiments" / "arjona2019_moneybag"
@@ -84,13 +85,15 @@ def test_integrated_gradients_sum_to_the_change_of_the_prediction(bag: Any, fitt
 
 
 def test_the_gate_of_the_first_step_traps_half_of_what_the_step_receives(bag: Any, fitted: Any) -> None:
-    x, half = bag.environment.episodes(20, 12, 6).x, bag.explain.PRODUCTS["LRP-half"]
-    trapping = bag.explain.trapping(fitted)
-    assert_close(trapping(x), fitted(x), 0.0)
-    whole = bag.explain.lrp(fitted, x, half).relevance[:, 0]
-    assert_close(bag.explain.lrp(trapping, x, half).relevance[:, 0], whole / 2, 1e-12)
-    assert float(bag.explain.trapped(fitted, x, half).abs().min()) > 0
-    assert float(bag.explain.trapped(fitted, x, bag.explain.PRODUCTS["LRP-all"]).abs().max()) == 0.0
+    """Episodes of one step, LRP-0: what is explained reaches one product, and half of it the gate that nothing could have opened."""
+    x = bag.environment.episodes(20, 12, 6).x[:, :1]
+    half, whole = (
+        seqxai.LRP(fitted, composite="lrp-0", product=product, ledger=True).attribute(x, target=0)
+        for product in ("half", "signal-takes-all")
+    )
+    assert_close(bag.explain.trapped(half)[:, None], fitted(x) / 2, 1e-12)
+    assert_close(half.relevance, whole.relevance / 2, 1e-12)
+    assert float(bag.explain.trapped(whole).abs().max()) == 0.0
 
 
 def test_shares_sort_relevance_by_event(bag: Any) -> None:

@@ -89,6 +89,40 @@ def test_layouts_follow_nn_lstm(name: str) -> None:
     assert_close(h_t, h_n, 1e-14)
 
 
+@pytest.mark.parametrize("batched", [True, False])
+@pytest.mark.parametrize("name", CELLS)
+def test_a_run_goes_on_from_a_state(name: str, batched: bool) -> None:
+    module, x = cell(name), X if batched else X[0]
+    steps = 1 if batched else 0
+    whole, state = module(x)
+    first, middle = module(x.narrow(steps, 0, 4))
+    rest, end = module(x.narrow(steps, 4, 2), middle)
+    assert_close(torch.cat([first, rest], steps), whole, 1e-14)
+    for found, expected in zip(end, state, strict=True):
+        assert_close(found, expected, 1e-14)
+    zeros = torch.zeros(1, 3, 3) if batched else torch.zeros(1, 3)
+    assert_close(module(x, (zeros.double(), zeros.double()))[0], whole, 1e-14)  # A9
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+@pytest.mark.parametrize("name", CELLS)
+def test_a_given_state_takes_its_share(name: str, product: str) -> None:
+    """The memory there was before is a constant of the explanation; read from c, signal takes all, it has what c_0 contributed."""
+    model = Read(cell(name), memory=True)
+    h, c = (part.detach() for part in model.cell(random(1, 4, 2, seed=12))[1])
+
+    def run(x: Tensor) -> Tensor:
+        return model.readout(model.cell(x, (h.expand(-1, len(x), -1), c.expand(-1, len(x), -1)))[1][1][0])
+
+    check_explanation(run, X, "lrp-0", target=1, product=product)
+    total = seqxai.LRP(run, composite="lrp-0", product=product, ledger=True).attribute(X, target=1).ledger.total()
+    booked = total["constant"] + total["initial_state"]
+    if product == "signal-takes-all" or name == "GatelessLSTM":
+        assert_close(booked[:, None], (model.readout.weight[1] @ c[0, 0]).expand(3, 1), 1e-12)
+    else:
+        assert float(booked.abs().min()) > 0  # and what h_0 gave the first gates
+
+
 @pytest.mark.parametrize("name", CELLS)
 def test_the_memory_is_not_negative_and_never_decreases(name: str) -> None:
     module = cell(name)
@@ -143,6 +177,29 @@ def test_relevance_passes_through_gates_only_where_the_rule_lets_it(product: str
     through = seqxai.LRP(model, composite="epsilon", product=product).attribute(x, target=0).relevance
     assert float(blocked[0, 1].abs().sum()) == 0.0
     assert float(through[0, 1, 0].abs()) > 0.05 * float(through.abs().sum())
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_the_gate_of_the_first_step_takes_its_share(given: bool) -> None:
+    """One step, half: half of the score reaches z, the other half stays with the gate's bias and with what h_0 gave it."""
+    model = Read(cell("MarkovLSTM"), memory=True)
+    state = (random(1, 1, 3, seed=8), torch.zeros(1, 1, 3).double()) if given else None
+
+    def run(x: Tensor) -> Tensor:
+        start = state and tuple(part.expand(-1, len(x), -1) for part in state)
+        return model.readout(model.cell(x, start)[1][1][0])
+
+    x = X[:, :1]
+    check_explanation(run, x, "lrp-0", target=1, product="half")
+    attribution = seqxai.LRP(run, composite="lrp-0", product="half", ledger=True).attribute(x, target=1)
+    total = attribution.ledger.total()
+    a = torch.nn.functional.linear(x[:, 0], model.cell.weight_z)
+    scores = model.readout.weight[1] * model.cell(x, state and tuple(p.expand(-1, 3, -1) for p in state))[1][1][0]
+    reached = (scores / 2 * a / (a + model.cell.bias_z)).sum(1)
+    assert_close(attribution.relevance.sum((1, 2))[:, None], reached[:, None], 1e-12)
+    gate = model.cell.input_gate
+    heard = state[0][0] @ gate.weight.T if given else torch.zeros(1, 3).double()
+    assert_close(total["constant"][:, None], (scores / 2 * heard / (heard + gate.bias)).sum(1)[:, None], 1e-12)
 
 
 @pytest.mark.parametrize("memory", [True, False])
@@ -200,6 +257,19 @@ def test_wrong_inputs_are_named(name: str) -> None:
     make, message = WRONG[name]
     with pytest.raises(InputError, match=message):
         cell("MarkovLSTM").float()(make())
+
+
+@pytest.mark.parametrize(
+    ("x", "h", "c", "message"),
+    [
+        ((2, 4, 2), (1, 2, 3), (2, 3), r"shapes \(1, 2, 3\) and \(1, 2, 3\), got \(1, 2, 3\) and \(2, 3\); pass what"),
+        ((2, 4, 2), (1, 4, 3), (1, 4, 3), r"got \(1, 4, 3\) and \(1, 4, 3\)"),
+        ((4, 2), (1, 1, 3), (1, 1, 3), r"shapes \(1, 3\) and \(1, 3\), got \(1, 1, 3\)"),
+    ],
+)
+def test_wrong_states_are_named(x: tuple[int, ...], h: tuple[int, ...], c: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        cell("MarkovLSTM").float()(torch.zeros(x), (torch.zeros(h), torch.zeros(c)))
 
 
 def test_wrong_sizes_and_scales_are_named() -> None:
