@@ -12,6 +12,8 @@ from torch.utils.flop_counter import flop_registry
 import seqxai
 from seqxai import rules
 from seqxai.composites import Composite
+from seqxai.lrp import propagate
+from seqxai.targets import ensure
 from tests.contracts import random, seeded
 
 aten = torch.ops.aten
@@ -229,3 +231,16 @@ def _numbers_written(steps: int) -> int:
 def test_relevance_is_added_into_slices_so_that_steps_are_linear() -> None:
     few, many = _numbers_written(50), _numbers_written(200)
     assert many <= 4.4 * few, f"{many / few:.1f} × the numbers for 4 × the steps"
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_only_the_candidates_weights_multiply_on_the_way_back_through_an_lstm(bidirectional: bool) -> None:
+    """A quarter of what backpropagation through time multiplies: one H × H product a step, and one H × F product for all steps."""
+    batch, steps, features, units, sides = 32, 10, 16, 48, 1 + bidirectional
+    layer = nn.LSTM(features, units, batch_first=True, bidirectional=bidirectional)
+    trace = seqxai.capture(lambda x: layer(x)[0].sum(1), torch.randn(batch, steps, features))
+    seed = ensure(0).seed(trace, trace.outputs[0])
+    with Count() as count:
+        propagate(trace, seqxai.composites.Epsilon(), seed)
+    assert count.multiplications == 2 * sides * steps * batch * units * (units + features)
+    assert count.calls == steps + 1
