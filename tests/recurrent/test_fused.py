@@ -327,6 +327,17 @@ def test_a_loop_that_keeps_its_gates_returns_what_the_kernel_returns(dtype: torc
     assert_close(ours, torch.cat([h, c]), tolerance)
 
 
+@pytest.mark.parametrize("product", ["signal-takes-all", "absolute"])
+@pytest.mark.parametrize("name", ["lstm", "lstm, 3 layers, both directions", "lstm, no bias, both directions", "decoder"])
+def test_kept_gates_are_those_of_the_steps(name: str, product: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small layers usually compute their gates again; here they keep them, with given and with active initial states."""
+    monkeypatch.setattr("seqxai.trace.lstm.SMALL", 0)
+    model = seeded(lambda: Decoder(nn.LSTM), 208) if name == "decoder" else reader(name, batch_first=False, initial=True)
+    assert len(seqxai.capture(model, X).kept) == (2 if name == "decoder" else model.layer.num_layers)
+    fused, steps = both_ways(model, X, PRODUCTS[product], 1e-2)
+    assert_close(fused.relevance[0], steps.relevance[0], 1e-11)
+
+
 def test_ten_thousand_steps_take_seconds_and_memory_in_proportion() -> None:
     model = Last(nn.LSTM(64, 64, batch_first=True))
     start = time.perf_counter()
