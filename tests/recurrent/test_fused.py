@@ -140,10 +140,10 @@ def both_ways(model: nn.Module, x: Tensor, product: Any, epsilon: float) -> list
     return found
 
 
-# Every product rule in two layouts, two rules in the others.
+# Every product rule in two layouts, one rule in each of the others.
 LAYOUTS = [
     *itertools.product(("batch first", "packed, given states"), PRODUCTS),
-    *itertools.product(("time first", "packed", "packed, time first", "given states"), ("signal-takes-all", "proportional")),
+    *zip(("time first", "packed", "packed, time first", "given states"), PRODUCTS, strict=False),
 ]
 
 
