@@ -52,7 +52,8 @@ SHARES = {
     "absolute": lambda a, s: (abs(a) / (abs(a) + abs(s) + 1e-3), abs(s) / (abs(a) + abs(s) + 1e-3)),
 }
 GATES = {"sigmoid": (torch.sigmoid, 1.0), "1 - sigmoid": (lambda a: 1 - torch.sigmoid(a), -1.0),
-         "tanh": (lambda a: 0.5 * (torch.tanh(a / 2) + 1), 1.0), "tanh of a": (lambda a: 0.5 * (torch.tanh(a) + 1), 2.0), "exp": (lambda a: 1 / (1 + torch.exp(-a)), 1.0),
+         "tanh": (lambda a: 0.5 * (torch.tanh(a / 2) + 1), 1.0),
+         "tanh of a": (lambda a: 0.5 * (torch.tanh(a) + 1), 2.0), "exp": (lambda a: 1 / (1 + torch.exp(-a)), 1.0),
          "hardsigmoid": (F.hardsigmoid, 1.0), "2 sigmoid": (lambda a: 2 * torch.sigmoid(a), 1.0),
          "declared": (lambda a: seqxai.gate(torch.sigmoid(a)), 1.0)}  # fmt: skip
 SIGNALS = {"tanh": torch.tanh, "relu": torch.relu, "itself": lambda s: s}
