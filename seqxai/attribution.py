@@ -87,8 +87,7 @@ class Attribution:
         method: how, for example "lrp/epsilon".
         inputs: the explained input (a tuple for several).
         settings: further parameters, all strings; saved with the result.
-        batch: which dimension of the input is the batch, 0 unless the model reads its steps first.
-        output_batch: the same of the output.
+        output_batch: which dimension of the output is the batch.
     """
 
     relevance: Any
@@ -98,11 +97,19 @@ class Attribution:
     method: str
     inputs: Any = None
     settings: Mapping[str, str] = field(default_factory=dict)
-    batch: int = 0
     output_batch: int = 0
+    _find_batch: Callable[[], int] | None = field(default=None, repr=False)
     _ledger: Ledger | None = field(default=None, repr=False)
     _walk: Callable[..., Any] | None = field(default=None, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def batch(self) -> int:
+        """Which dimension of the input is the batch, 0 unless the model reads its steps first; looked for when first asked for."""
+        if "batch" not in self._cache:
+            self._cache["batch"] = self._find_batch() if self._find_batch is not None else 0
+        found: int = self._cache["batch"]
+        return found
 
     @property
     def ledger(self) -> Ledger:
@@ -143,7 +150,8 @@ class Attribution:
 
     def release(self) -> Attribution:
         """The same result without the recorded run, whose memory is then free."""
-        return replace(self, _walk=None, _ledger=self._ledger or self._cache.get("ledger"))
+        ledger = self._ledger or self._cache.get("ledger")
+        return replace(self, _walk=None, _find_batch=None, _ledger=ledger, _cache={"batch": self.batch})
 
     # ---- slicing and summing ------------------------------------------------------------------------------------------------
 
@@ -174,7 +182,8 @@ class Attribution:
             inputs=_rows(self.inputs, index, size, self.batch),
             _ledger=ledger,
             _walk=None,
-            _cache={},
+            _find_batch=None,
+            _cache={"batch": self.batch},
         )
 
     def sum(self, *dims: int) -> Tensor:
@@ -306,7 +315,7 @@ class Attribution:
         batch, output_batch = (int(d) if d.isdigit() else 0 for d in metadata.get("batch", "0 0").split(" ", 1))
         return cls(
             explained=tensors["explained"], target=metadata.get("target", ""), method=metadata.get("method", ""),
-            settings=settings, batch=batch, output_batch=output_batch, _ledger=ledger, **parts,
+            settings=settings, output_batch=output_batch, _cache={"batch": batch}, _ledger=ledger, **parts,
         )  # fmt: skip
 
 

@@ -280,7 +280,7 @@ class LRP(Attributor):
             method=f"lrp/{self.composite.name}",
             inputs=trace.inputs[0].data if single else tuple(v.data for v in trace.inputs),
             settings={"product": products.name(self.product), "bilinear": str(self.bilinear), "composite": self.composite.name},
-            batch=batch_dimension(trace, seeds[0].value, seeds[0].explained.numel(), seeds[0].dimension),
+            _find_batch=lambda: batch_dimension(trace, seeds[0].value, seeds[0].explained.numel(), seeds[0].dimension),
             output_batch=seeds[0].dimension if seeds[0].value is output else 0,
             _ledger=found.ledger,
             _walk=again,

@@ -92,7 +92,7 @@ class Comparison(Attributor):
             for answer in answers:
                 refuse_nan(trace, answer.relevance)
         found = self._attribution(trace, wanted, answers, single=not isinstance(inputs, (tuple, list)))
-        return replace(found, batch=batch, output_batch=first.dimension if first.value is output else 0)
+        return replace(found, _cache={"batch": batch}, output_batch=first.dimension if first.value is output else 0)
 
     def _attribution(self, trace: Trace, wanted: Target, answers: list[Answer], *, single: bool) -> Attribution:
         several = wanted.many
