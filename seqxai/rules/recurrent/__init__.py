@@ -10,7 +10,7 @@ from torch import Tensor
 from seqxai.errors import CompositeError
 from seqxai.rules.affine import Epsilon
 from seqxai.rules.base import Rule, Stabilizer
-from seqxai.rules.product import ProductRule
+from seqxai.rules.product import ProductRule, SignalTakesAll
 from seqxai.rules.recurrent.cell import Arrived, Cell, Left, Rules
 from seqxai.rules.recurrent.gru import GRU
 from seqxai.rules.recurrent.layout import Layout
@@ -140,8 +140,6 @@ def cell_states(trace: Trace, node: Node) -> Value:
             return value
     call = call_of(node)
     layout = Layout(call, trace.data(_output(node)))
-    from seqxai.rules.product import SignalTakesAll
-
     cell = LSTM(call, layout, Rules(Stabilizer(0.0), Stabilizer(0.0), SignalTakesAll()), trace.kept.get(node.index))
     data = layout.own(layout.together(cell.cells[:, 1:]))
     value = Value(trace.count, data, node.ref, CELL_STATES)
