@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from jaxtyping import Float, UInt8
 
-from rl.network import NatureNetwork
+from rl.network import QNetwork
 from rl.preprocessing import Preprocessing
 
 
@@ -42,7 +42,7 @@ class Agent:
         architecture: the network's name in the checkpoint.
     """
 
-    network: NatureNetwork
+    network: QNetwork
     game: str
     actions: tuple[str, ...]
     preprocessing: Preprocessing = field(default_factory=Preprocessing)

@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from rl.checkpoints.agent import Agent, Score
 from rl.checks import check_readable, real_number, shown, whole_number
 from rl.games import game_actions, resolve_game
-from rl.network import NETWORKS, NatureNetwork
+from rl.network import NETWORKS, QNetwork
 from rl.preprocessing import Preprocessing, check_supported
 from seqxai.errors import CheckpointError, InputError
 from seqxai.files import written_whole
@@ -208,7 +208,7 @@ def _game_and_actions(path: Path, metadata: dict[str, str]) -> tuple[str, tuple[
     return game, tuple(actions)
 
 
-def _network(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor], actions: int) -> NatureNetwork:
+def _network(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor], actions: int) -> QNetwork:
     """The network with the file's weights, once every tensor fits."""
     with torch.device("meta"):
         network = NETWORKS[metadata["network"]](actions)
@@ -220,15 +220,15 @@ def _network(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tens
             f"missing tensors {missing or 'none'}, unexpected tensors {extra[:10] or 'none'}; {AGAIN}"
         )
     for name, tensor in tensors.items():
-        _check_tensor(path, name, tensor, expected[name], actions)
+        _check_tensor(path, name, tensor, expected[name], actions if name.rsplit(".", 1)[0] in network.outputs else None)
     network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
     return network.eval().requires_grad_(False)
 
 
-def _check_tensor(path: Path, name: str, tensor: torch.Tensor, expected: torch.Tensor, actions: int) -> None:
-    """Shape, type and finiteness of one tensor."""
+def _check_tensor(path: Path, name: str, tensor: torch.Tensor, expected: torch.Tensor, actions: int | None) -> None:
+    """Shape, type and finiteness of one tensor; ``actions`` is given where each action has an output."""
     shape, wanted = tuple(tensor.shape), tuple(expected.shape)
-    if shape != wanted and name.startswith("values."):
+    if shape != wanted and actions is not None:
         outputs = shape[0] if shape else 0
         raise CheckpointError(f"{path}: the weights have {outputs} outputs, but {actions} actions are named; {AGAIN}")
     if shape != wanted:

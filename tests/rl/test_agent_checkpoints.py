@@ -165,7 +165,7 @@ def test_other_files(tmp_path):
     [
         ({"format": None}, "expected the metadata format='seqxai-agent', got None"),
         ({"format_version": "2"}, "has format version '2', this seqxai reads '1'"),
-        ({"network": "rainbow"}, "names the network 'rainbow'; known networks: nature"),
+        ({"network": "rainbow"}, "names the network 'rainbow'; known networks: dueling, nature, nips"),
         ({"game": "brakeout"}, "unknown game 'brakeout'"),
         ({"game": None}, "unknown game ''"),
         ({"game": "pong"}, "the actions do not fit the game; pong has 6 (NOOP FIRE RIGHT LEFT RIGHTFIRE LEFTFIRE)"),
