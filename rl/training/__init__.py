@@ -1,0 +1,1 @@
+"""Training of Q-networks on Atari games, with and without replay memory."""
