@@ -93,20 +93,23 @@ def video(
 def _prepare(places: dict[str, Path | None], agent: str | None, game: str | None, composite: str, target: str) -> Agent:
     """Load the agent and refuse everything that can be refused before a game is played."""
     import rl
+    from rl.encoding import check_film
     from rl.explaining import check_target
     from rl.games import resolve_game
-    from rl.video import encoder_module
     from seqxai.composites import ensure
 
+    film = places.pop(".mp4")
     for suffix, path in places.items():
         if path is not None:
             _check_place(path, suffix)
+    if film is not None:
+        _check_place(film, film.suffix)
+    check_film(film or [])
     ensure(composite)
     if agent is not None and not agent.strip():
         raise InputError("--agent is empty; give the path of a checkpoint, or leave it out for the shipped agent")
     if game is not None and not game.strip():
         raise InputError("--game is empty; give a name such as breakout, or leave it out for the agent's own game")
-    encoder_module()
     if game is not None:
         resolve_game(game)
     player = rl.load(rl.shipped_agent("breakout") if agent is None else agent)
