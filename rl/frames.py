@@ -109,7 +109,7 @@ class PackedFrames(NDArrayOperatorsMixin):
             inside = np.flatnonzero(rows // PIECE == piece)
             pixels, colours = self._opened(int(piece))
             wanted = pixels[rows[inside] - piece * PIECE]
-            pictures[inside] = wanted if colours is None else colours[wanted]
+            pictures[inside] = wanted if colours is None else _colour(wanted, colours)
         return pictures
 
     def _opened(self, piece: int) -> tuple[np.ndarray, np.ndarray | None]:
@@ -178,9 +178,10 @@ class _Palette:
 
     def number(self, pictures: UInt8[np.ndarray, "count height width 3"]) -> UInt8[np.ndarray, "count height width"] | None:
         """Each pixel as the number of its colour; None where these pictures have too many colours."""
-        codes = np.zeros((*pictures.shape[:3], 4), np.uint8)
-        codes[..., :3] = pictures
-        flat = codes.view("<u4")[..., 0]
+        codes = np.zeros((pictures.size // 3, 4), np.uint8)
+        for channel, values in enumerate(pictures.reshape(-1, 3).T):  # much faster than all three at once
+            codes[:, channel] = values
+        flat = codes.view("<u4").reshape(pictures.shape[:3])
         numbers = self._numbers[flat]
         if not numbers.all():
             new = np.unique(flat[numbers == 0])
@@ -213,15 +214,27 @@ def _pack(pictures: UInt8[np.ndarray, "count ..."], palette: _Palette | None) ->
     return bytes([AS_COLOURS, len(colours) // 3 - 1]) + colours + body
 
 
+def _colour(
+    numbers: UInt8[np.ndarray, "count height width"], colours: UInt8[np.ndarray, "colours 4"]
+) -> UInt8[np.ndarray, "count height width 3"]:
+    """Colours from their numbers: four bytes at a time, and then three of them."""
+    found = colours.view(np.uint32)[:, 0].take(numbers.reshape(-1)).view(np.uint8).reshape(-1, 4)
+    pictures = np.empty((numbers.size, 3), np.uint8)
+    for channel in range(3):
+        pictures[:, channel] = found[:, channel]
+    return pictures.reshape(*numbers.shape, 3)
+
+
 def _open_piece(piece: bytes, count: int, picture: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels of one piece, and the colours they are numbers of; None where they are written as they are."""
+    """Pixels of one piece, and the colours they are numbers of, padded to four bytes; None where they are written as they are."""
     try:
         if piece[0] == AS_BYTES:
             return _restore(piece[1:], (count, *picture)), None
         if piece[0] != AS_COLOURS:
             raise ValueError(f"unknown way of writing pixels, {piece[0]}")
         end = 2 + 3 * (piece[1] + 1)
-        colours = np.frombuffer(piece[2:end], np.uint8).reshape(-1, 3)
+        colours = np.zeros((piece[1] + 1, 4), np.uint8)
+        colours[:, :3] = np.frombuffer(piece[2:end], np.uint8).reshape(-1, 3)
         pixels = _restore(piece[end:], (count, *picture[:-1]))
         if pixels.max() >= len(colours):
             raise ValueError("a pixel of no colour")
