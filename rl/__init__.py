@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rl.agents import shipped_agent as shipped_agent
     from rl.checkpoints import Agent as Agent
     from rl.checkpoints import load as load
+    from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
     from rl.explaining import Explained as Explained
     from rl.explaining import explain as explain
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from rl.trajectory import record as record
     from rl.video import render as render
 
-__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "record", "render", "save_agent", "shipped_agent"]
+__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "load_run", "record", "render", "save_agent", "shipped_agent"]
 
 _HOMES = {
     "Agent": "rl.checkpoints",
@@ -28,6 +29,7 @@ _HOMES = {
     "Trajectory": "rl.trajectory",
     "explain": "rl.explaining",
     "load": "rl.checkpoints",
+    "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
     "save_agent": "rl.checkpoints",
