@@ -263,8 +263,9 @@ def veil(
     Returns:
         As :func:`diverging`, but below lies ``MUTED`` of the picture's own colour, ``VEILED`` in place of ``DIMMED``.
     """
-    grey = screen @ GREY
-    muted = [(1.0 - MUTED) * grey + MUTED * screen[:, :, channel] for channel in range(3)]
+    colours = screen.transpose(2, 0, 1).astype(np.float32)
+    grey = np.tensordot(GREY, colours, axes=1)
+    muted = [np.float32(1.0 - MUTED) * grey + np.float32(MUTED) * colour for colour in colours]
     return _mix(strength, grey, muted, palette, VEILED)
 
 
