@@ -79,8 +79,9 @@ FORMATS = {
     for film in (
         FilmFormat(
             "mp4", ".mp4", "libx264", "mp4", YUV,
-            # Flat areas with sharp edges need no search for motion, and smoothing would only blur the edges.
-            {"crf": "21", "preset": "ultrafast", "x264-params": "cabac=1:deblock=0"},
+            # Flat areas with sharp edges need no search for motion, and smoothing would blur the edges; arithmetic coding
+            # would save a fifteenth of the bytes for a fifth more time.
+            {"crf": "21", "preset": "ultrafast", "x264-params": "cabac=0:deblock=0"},
             {"movflags": "+faststart"},
         ),
         FilmFormat(
@@ -303,7 +304,8 @@ class _Kept:
                 wrap = av.VideoFrame.from_numpy_buffer if pixels == YUV else av.VideoFrame.from_ndarray
                 found = wrap(self.picture, format="rgb24")
                 if pixels == YUV:
-                    found = to_format.reformat(found, format=pixels, threads=1, dst_colorspace="ITU709")
+                    how = av.video.reformatter.Interpolation.POINT  # enlarged pixels have one colour: nothing to average
+                    found = to_format.reformat(found, format=pixels, threads=1, dst_colorspace="ITU709", interpolation=how)
                 found.pts, found.time_base = self.number, 1 / rate
                 self._frames[pixels] = found
             return self._frames[pixels]
