@@ -44,9 +44,11 @@ async function watch(name, box) {
   };
   const shown = [];
   for (const time of [0, 0.5, video.duration - 0.02]) {
-    const sought = once(video, "seeked");
+    const sought = once(video, "seeked");  // comes a little before the frame can be drawn
+    const painted = new Promise(yes => { video.requestVideoFrameCallback(yes); setTimeout(yes, 1500); });
     video.currentTime = time;
     await sought;
+    await painted;
     shown.push(mean());
   }
   const ended = once(video, "ended");
