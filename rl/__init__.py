@@ -13,23 +13,45 @@ if TYPE_CHECKING:
     from rl.agents import shipped_agent as shipped_agent
     from rl.checkpoints import Agent as Agent
     from rl.checkpoints import load as load
+    from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
     from rl.explaining import Explained as Explained
+    from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
+    from rl.explaining import explain_stream as explain_stream
+    from rl.still import render_still as render_still
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
 
-__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "record", "render", "save_agent", "shipped_agent"]
+__all__ = [
+    "Agent",
+    "Explained",
+    "ExplainedStream",
+    "Trajectory",
+    "explain",
+    "explain_stream",
+    "load",
+    "load_run",
+    "record",
+    "render",
+    "render_still",
+    "save_agent",
+    "shipped_agent",
+]
 
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
     "Trajectory": "rl.trajectory",
+    "ExplainedStream": "rl.explaining",
     "explain": "rl.explaining",
+    "explain_stream": "rl.explaining",
     "load": "rl.checkpoints",
+    "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
+    "render_still": "rl.still",
     "save_agent": "rl.checkpoints",
     "shipped_agent": "rl.agents",
 }
