@@ -15,23 +15,43 @@ if TYPE_CHECKING:
     from rl.checkpoints import load as load
     from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
+    from rl.evolution import evolution_figure as evolution_figure
+    from rl.evolution import evolve as evolve
+    from rl.evolution import render_evolution as render_evolution
     from rl.explaining import Explained as Explained
     from rl.explaining import explain as explain
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
 
-__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "load_run", "record", "render", "save_agent", "shipped_agent"]
+__all__ = [
+    "Agent",
+    "Explained",
+    "Trajectory",
+    "evolution_figure",
+    "evolve",
+    "explain",
+    "load",
+    "load_run",
+    "record",
+    "render",
+    "render_evolution",
+    "save_agent",
+    "shipped_agent",
+]
 
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
     "Trajectory": "rl.trajectory",
+    "evolution_figure": "rl.evolution",
+    "evolve": "rl.evolution",
     "explain": "rl.explaining",
     "load": "rl.checkpoints",
     "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
+    "render_evolution": "rl.evolution",
     "save_agent": "rl.checkpoints",
     "shipped_agent": "rl.agents",
 }

@@ -21,7 +21,7 @@ from seqxai.files import check_writable, written_whole
 SUFFIXES = (".png", ".svg", ".pdf")
 CELL = (1.26, 1.26 * 210 / 160)
 """Inches of one picture: five of them and the labels fill the width of a page."""
-LABEL, GAP_X, GAP_Y, HEAD, FOOT = 0.98, 0.1, 0.3, 0.62, 0.78
+LABEL, GAP_X, GAP_Y, GAP_GAME, HEAD, FOOT = 0.98, 0.1, 0.3, 0.14, 0.62, 0.78
 """Inches beside, between, above and below the pictures."""
 DOTS = 300
 INK, GREY_INK, EMPTY = "#1a1c22", "#6a7080", "#eceef2"
@@ -71,7 +71,7 @@ class _Figure:
         self._first = 0 if evolution.on_policy else 1  # a row with the game itself, where all look at the same
         rows = len(evolution.stages) + self._first
         self._width = LABEL + len(columns) * (CELL[0] + GAP_X) + 0.05
-        self._height = HEAD + rows * (CELL[1] + GAP_Y) + FOOT
+        self._height = HEAD + rows * (CELL[1] + GAP_Y) + FOOT - (GAP_Y - GAP_GAME) * self._first
         self._figure = Figure(figsize=(self._width, self._height), facecolor="white")
         self._painter = HeatPainter(evolution.limit)
 
@@ -115,7 +115,8 @@ class _Figure:
 
     def _corner(self, row: int, column: int) -> tuple[float, float]:
         """Lower left corner of a picture."""
-        return LABEL + column * (CELL[0] + GAP_X), self._height - HEAD - (row + 1) * CELL[1] - row * GAP_Y
+        saved = GAP_Y - GAP_GAME if self._first and row else 0.0  # nothing stands below the pictures of the game
+        return LABEL + column * (CELL[0] + GAP_X), self._height - HEAD - (row + 1) * CELL[1] - row * GAP_Y + saved
 
     def _text(self, x: float, y: float, text: str, size: float, colour: str = INK, **how: Any) -> None:
         """Words at a place."""
@@ -166,7 +167,7 @@ class _Figure:
             f"{display_name(evolution.trajectory.game)}. Relevance for {target} (named below with its Q-value),\n"
             f"per observed pixel; rules {evolution.composite}; one scale for all pictures."
         )
-        self._text(LABEL + bar + 0.2, 0.5, told, 6.5, GREY_INK, va="center", linespacing=1.4)
+        self._text(LABEL + bar + 0.36, 0.5, told, 6.5, GREY_INK, va="center", linespacing=1.4)
 
 
 def _rectangle(axes: Any) -> Any:

@@ -63,11 +63,11 @@ def key_moments(trajectory: Trajectory, start: int = 0, end: int | None = None) 
     free = age >= STACK - 1  # all four planes are of this game
     q_values = trajectory.q_values[rows]
     wishes = {
+        BEGINNING: np.where(age == STACK - 1, 0.0, -np.inf),
         LIFE: _before_a_life(trajectory, rows),
         REWARD: np.where(trajectory.rewards[rows] > 0, trajectory.rewards[rows], -np.inf),
         VALUE: q_values.max(axis=1).astype(np.float64),
         SPREAD: np.ptp(q_values, axis=1).astype(np.float64),
-        BEGINNING: np.where(age == STACK - 1, 0.0, -np.inf),
     }
     moments = []
     for name, worth in wishes.items():
@@ -94,12 +94,12 @@ def _best(worth: Float[np.ndarray, " rows"], free: Bool[np.ndarray, " rows"]) ->
     return int(left.argmax()) if left.size and left.max() > -np.inf else None
 
 
-def named_moments(trajectory: Trajectory, decisions: Sequence[Any]) -> list[Moment]:
+def named_moments(decisions: Sequence[Any], count: int) -> list[Moment]:
     """Moments by number.
 
     Args:
-        trajectory: where they are.
         decisions: their places, counted from 0.
+        count: how many decisions there are.
 
     Raises:
         InputError: none, or a place that is not there.
@@ -108,6 +108,6 @@ def named_moments(trajectory: Trajectory, decisions: Sequence[Any]) -> list[Mome
     if not numbers:
         raise InputError("expected at least one moment to show, got none; give decisions such as 120,300")
     for number in numbers:
-        if not 0 <= number < len(trajectory):
-            raise InputError(f"there is no decision {number} in this game: it has the decisions 0 .. {len(trajectory) - 1}")
+        if not 0 <= number < count:
+            raise InputError(f"there is no decision {number} in this game: it has the decisions 0 .. {count - 1}")
     return [Moment(f"decision {number}", number) for number in numbers]

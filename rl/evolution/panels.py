@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol, runtime_checkable
 
@@ -23,6 +24,7 @@ from rl.drawing import (
     enlarge,
     fill,
     line_height,
+    polyline,
     text_width,
 )
 from rl.evolution.heat import HeatPainter
@@ -32,6 +34,9 @@ from rl.games import display_name
 
 DECISIONS_PER_SECOND = 15
 """The clock shows the game's own time, however slowly it is shown."""
+
+PAST = 300
+"""Decisions whose largest Q-value is drawn as a curve: 20 seconds."""
 
 PITCH_MIN, PITCH_MAX = 20, 48
 """Height of one Q-value."""
@@ -78,7 +83,7 @@ class Title:
     def background(self, canvas: Canvas) -> None:
         """All of it."""
         draw_text(canvas, display_name(self.evolution.trajectory.game), self.box.x, self.box.y, 32)
-        states = "its own game each" if self.evolution.on_policy else "the same states"
+        states = "each its own game" if self.evolution.on_policy else "the same states"
         told = f"{len(self.evolution.stages)} checkpoints of one training, {states}"
         draw_text(canvas, told, self.box.x, self.box.y + 42, 14, QUIET)
 
@@ -239,6 +244,14 @@ class Values:
     evolution: Evolution
     stage: int
     box: Box
+    _past: deque[float] = field(default_factory=lambda: deque(maxlen=PAST))
+
+    @cached_property
+    def _history(self) -> Box | None:
+        """Where the last seconds are drawn, at the bottom; None where there is no room."""
+        free = self.box.bottom - self._rows[-1].bottom
+        height = min(84, free - 44)
+        return Box(self.box.x, self.box.bottom - height, self.box.width, height) if height >= 40 else None
 
     @cached_property
     def _rows(self) -> list[Box]:
@@ -256,6 +269,10 @@ class Values:
         for row, name in zip(self._rows, self.evolution.stages[self.stage].agent.actions, strict=True):
             draw_text(canvas, name, row.x, row.y, self._size, QUIET)
             fill(canvas, self._strip(row), SURFACE)
+        if self._history is not None:
+            caption = f"largest, last {PAST // DECISIONS_PER_SECOND} s"
+            draw_text(canvas, caption, self._history.x, self._history.y - line_height(12) - 2, 12, QUIET)
+            fill(canvas, self._history, SURFACE)
 
     @property
     def _size(self) -> int:
@@ -280,7 +297,18 @@ class Values:
                 name = self.evolution.stages[self.stage].agent.actions[action]
                 fill(canvas, Box(row.x, row.y, row.width, line_height(self._size)), BACKGROUND)
                 draw_text(canvas, name, row.x, row.y, self._size, TEXT)
-            draw_text(canvas, f"{value:.2f}", row.right, row.y, self._size, TEXT if own else QUIET, "right")
+            draw_text(canvas, f"{round(value, 2) + 0.0:.2f}", row.right, row.y, self._size, TEXT if own else QUIET, "right")
+        self._past.append(float(values[choice]))
+        if self._history is not None and len(self._past) > 1:
+            self._curve(canvas, self._history)
+
+    def _curve(self, canvas: Canvas, box: Box) -> None:
+        """The largest Q-value until now, at the right; the axis is that of the bars, upright."""
+        width = round(box.width * (len(self._past) - 1) / (PAST - 1))
+        inside = Box(box.right - max(2, width), box.y + 3, max(2, width), box.height - 6)
+        low, high = self.evolution.q_range
+        values = np.clip(np.array(self._past), low, high)
+        polyline(canvas, inside, values, low, high, ACCENT)
 
 
 def panels(evolution: Evolution, layout: Layout) -> Sequence[Panel]:
