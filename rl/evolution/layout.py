@@ -14,6 +14,7 @@ HEADER_HEIGHT = 58
 
 LEFT_WIDTH, LEFT_SCALE = 320, 2
 TITLE_HEIGHT, CAPTION_HEIGHT, FACTS_HEIGHT, LEGEND_HEIGHT = 74, 24, 70, 230
+LEFT_HEIGHT = TITLE_HEIGHT + CAPTION_HEIGHT + SCREEN_HEIGHT * LEFT_SCALE + FACTS_HEIGHT + LEGEND_HEIGHT
 BESIDE_WIDTH = 124
 """Of the Q-values to the right of a screen."""
 BELOW_PITCH, BELOW_ROWS = 26, 6
@@ -74,7 +75,8 @@ class Layout:
         width, height = SCREEN_WIDTH * self.scale, HEADER_HEIGHT + SCREEN_HEIGHT * self.scale
         if self.beside:
             return width + BESIDE_WIDTH, height
-        return width, height + 8 + BELOW_PITCH * min(self.actions, BELOW_ROWS)
+        height += 8 + BELOW_PITCH * min(self.actions, BELOW_ROWS)
+        return width, max(height, LEFT_HEIGHT) if self.rows == 1 else height  # a single row has room to the bottom
 
     def tile(self, stage: int) -> Box:
         """One checkpoint's place, header included."""
@@ -105,8 +107,7 @@ class Layout:
     def height(self) -> int:
         """Of the frame; even, as video wants it."""
         tiles = self.rows * (self._tile[1] + GAP) - GAP
-        left = TITLE_HEIGHT + CAPTION_HEIGHT + SCREEN_HEIGHT * LEFT_SCALE + FACTS_HEIGHT + LEGEND_HEIGHT
-        return _even(max(tiles, left) + 2 * MARGIN)
+        return _even(max(tiles, LEFT_HEIGHT) + 2 * MARGIN)
 
     @property
     def shape_costs(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,15 @@ def short_steps(agent_steps: int) -> str:
     if agent_steps < 999_500:
         return f"{agent_steps / 1000:.0f} k"
     return f"{agent_steps / 1e6:.2f} M" if agent_steps < 99_950_000 else f"{agent_steps / 1e6:.0f} M"
+
+
+def short_action(name: str) -> str:
+    """A combined action by its letters: ``DOWNRIGHTFIRE`` becomes ``DR+FIRE``; a single one as it is."""
+    pressed, fire = name.removesuffix("FIRE"), name.endswith("FIRE")
+    letters = re.sub(r"(U)P|(D)OWN|(L)EFT|(R)IGHT", lambda match: match.group()[0], pressed)
+    if not pressed or (letters and len(letters) == 1 and not fire):
+        return name
+    return f"{letters}+FIRE" if fire else letters
 
 
 def score_words(mean_score: float | None) -> str:
@@ -264,9 +274,16 @@ class Values:
         places = [divmod(action, per_column) for action in range(actions)]
         return [Box(self.box.x + c * (width + 16), self.box.y + r * pitch, width, pitch) for c, r in places]
 
+    @cached_property
+    def _names(self) -> list[str]:
+        """The actions, shortened where they would run into their numbers."""
+        names, room = self.evolution.stages[self.stage].agent.actions, self._rows[0].width - text_width("-0.00", self._size)
+        fits = all(text_width(name, self._size) < room for name in names)
+        return list(names) if fits else [short_action(name) for name in names]
+
     def background(self, canvas: Canvas) -> None:
         """The names, and the axes."""
-        for row, name in zip(self._rows, self.evolution.stages[self.stage].agent.actions, strict=True):
+        for row, name in zip(self._rows, self._names, strict=True):
             draw_text(canvas, name, row.x, row.y, self._size, QUIET)
             fill(canvas, self._strip(row), SURFACE)
         if self._history is not None:
@@ -294,9 +311,8 @@ class Values:
             own = action == choice
             fill(canvas, Box(left, strip.y, max(0, right - left), strip.height), ACCENT if own else BAR)
             if own:
-                name = self.evolution.stages[self.stage].agent.actions[action]
                 fill(canvas, Box(row.x, row.y, row.width, line_height(self._size)), BACKGROUND)
-                draw_text(canvas, name, row.x, row.y, self._size, TEXT)
+                draw_text(canvas, self._names[action], row.x, row.y, self._size, TEXT)
             draw_text(canvas, f"{round(value, 2) + 0.0:.2f}", row.right, row.y, self._size, TEXT if own else QUIET, "right")
         self._past.append(float(values[choice]))
         if self._history is not None and len(self._past) > 1:

@@ -31,6 +31,9 @@ STAGES_MAX = 12
 SAMPLE = 64
 """Decisions from which the scale is taken, evenly spread: enough for a quantile of half a million pixels per checkpoint."""
 
+Q_ROOM = 1.1
+"""The axis of the Q-values is so much longer than what the sample needs: other decisions may have larger ones."""
+
 BATCH = 32
 
 
@@ -82,7 +85,7 @@ class Evolution:
         target: what is explained; ``"largest"`` is each checkpoint's own choice.
         limit: relevance per observed pixel with the full colour, the same for all stages and decisions.
         quantile: the share of the pixels of the strongest stage that stay below it.
-        q_range: lowest and highest Q-value met where the scale was taken, 0 included.
+        q_range: ends of the axis of the Q-values: a tenth beyond those met where the scale was taken, 0 included.
     """
 
     stages: tuple[Stage, ...]
@@ -238,7 +241,7 @@ def _scale(
     strength = np.abs(np.stack([sight.relevance for sight in seen], axis=1)).reshape(len(stages), -1)
     q_values = np.stack([sight.q_values for sight in seen])
     limit = float(np.quantile(strength, quantile, axis=1).max()) or float(strength.max()) or 1.0
-    return limit, (min(0.0, float(q_values.min())), max(0.0, float(q_values.max())))
+    return limit, (Q_ROOM * min(0.0, float(q_values.min())), Q_ROOM * max(0.0, float(q_values.max())))
 
 
 def _sights(
