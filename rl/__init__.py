@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from rl.evolution import evolve as evolve
     from rl.evolution import render_evolution as render_evolution
     from rl.explaining import Explained as Explained
+    from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
+    from rl.explaining import explain_stream as explain_stream
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "Explained",
+    "ExplainedStream",
     "Trajectory",
     "evolution_figure",
     "evolve",
     "explain",
+    "explain_stream",
     "load",
     "load_run",
     "record",
@@ -43,10 +47,12 @@ __all__ = [
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
+    "ExplainedStream": "rl.explaining",
     "Trajectory": "rl.trajectory",
     "evolution_figure": "rl.evolution",
     "evolve": "rl.evolution",
     "explain": "rl.explaining",
+    "explain_stream": "rl.explaining",
     "load": "rl.checkpoints",
     "load_run": "rl.checkpoints",
     "record": "rl.trajectory",

@@ -49,7 +49,7 @@ def evolve(
         str,
         typer.Option(
             help="What to explain: largest (each checkpoint's own choice), contrast (that against its second), "
-            "chosen (the action taken), or an action such as LEFT."
+            "contrast-mean, state-value, chosen (the action taken), or an action such as LEFT."
         ),
     ] = "largest",
     moments: Annotated[
@@ -125,11 +125,11 @@ def _choose(folder: Path, count: int, steps: str | None) -> Run:
 
 def _check_words(run: Run, composite: str, target: str) -> None:
     """Refuse unknown rules and targets before anything is played."""
-    from rl.explaining import check_target
+    from rl.targets import check_target
     from seqxai.composites import ensure
 
     ensure(composite)
-    check_target(target, run[0].facts.actions)
+    check_target(target, run[0].facts.actions, run[0].load().network)
 
 
 def _numbers(text: str) -> list[int]:

@@ -45,6 +45,8 @@ PITCH_MIN, PITCH_MAX = 20, 48
 TARGET_WORDS = {
     "largest": "the action each would take",
     "contrast": "the action each would take against its next best",
+    "contrast-mean": "the action each would take against the mean of the others",
+    "state-value": "the value of the state",
     "chosen": "the action taken in this game",
 }
 

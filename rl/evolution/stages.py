@@ -19,10 +19,10 @@ import torch
 from jaxtyping import Float32, Float64, Int64
 
 import seqxai
+from rl import targets
 from rl.checkpoints.agent import Agent
 from rl.checkpoints.run import Checkpoint, Run
 from rl.checks import real_number, shown, whole_number
-from rl.explaining import check_target
 from rl.trajectory import Progress, Trajectory, one_thread, record
 from seqxai.errors import InputError
 from seqxai.targets import Target
@@ -129,15 +129,22 @@ class Evolution:
 
 @dataclass(frozen=True)
 class OwnContrast(Target):
-    """Each sample's largest output minus its second largest."""
+    """Each sample's largest output minus its second largest, or minus the mean of the others.
+
+    Attributes:
+        mean: of the others, instead of the best of them.
+    """
+
+    mean: bool
 
     def combine(self, scores: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See :class:`seqxai.targets.Target`."""
         best, rival = scores.topk(2, dim=1).indices.T.tolist()
-        return seqxai.targets.Contrast(best, rival).combine(scores)
+        target = targets.Against(tuple(best)) if self.mean else seqxai.targets.Contrast(best, rival)
+        return target.combine(scores)
 
     def __str__(self) -> str:
-        return "largest output against the second largest"
+        return f"largest output against the {'mean of the others' if self.mean else 'second largest'}"
 
 
 def evolve(
@@ -162,7 +169,8 @@ def evolve(
         seed: decides every chance of what is played; the same for every checkpoint.
         composite: the rules of relevance propagation, by name.
         target: ``"largest"``: the Q-value of the action the checkpoint itself would take; ``"contrast"``: that minus its second
-            largest; ``"chosen"``: the action that was taken in the recorded game; or an action's name.
+            largest; ``"contrast-mean"``: minus the mean of its others; ``"state-value"``: the value stream of dueling networks;
+            ``"chosen"``: the action that was taken in the recorded game; or an action's name.
         quantile: the share of the pixels of the strongest checkpoint that stays below full colour.
         progress: told the number of decisions played so far.
 
@@ -179,7 +187,7 @@ def evolve(
     if trajectory is not None:
         check_same_game(run, trajectory)
     quantile = _check_quantile(quantile)
-    check_target(target, run[0].facts.actions)
+    targets.check_target(target, run[0].facts.actions, run[0].load().network)
     seqxai.composites.ensure(composite)
     stages = tuple(_stages(run, trajectory, on_policy, whole_number("decisions", decisions), seed, progress))
     limit, q_range = _scale(stages, composite, target, quantile)
@@ -271,8 +279,10 @@ def _target(stage: Stage, target: str, rows: Int64[np.ndarray, " rows"]) -> Any:
     """What the propagation is asked for."""
     if target == "largest":
         return None
-    if target == "contrast":
-        return OwnContrast()
+    if target in (targets.CONTRAST, targets.CONTRAST_MEAN):
+        return OwnContrast(mean=target == targets.CONTRAST_MEAN)
+    if target == targets.STATE_VALUE:
+        return targets.state_value(stage.agent.network)
     if target == "chosen":
         return torch.from_numpy(stage.trajectory.chosen[rows])
     return torch.full((len(rows),), stage.agent.actions.index(target.upper()))
