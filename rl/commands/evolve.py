@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXAMPLE = "seqxai atari evolve runs/breakout --checkpoints 6 --out evolution.mp4 --figure evolution.pdf"
 
-Bars = Callable[[str, int], Callable[[int], None]]
+Bars = Callable[[str, int], Callable[[int], None]]  # see `progress_bars`
 
 
 def evolve(
@@ -64,25 +64,27 @@ def evolve(
     quiet: QuietFlag = False,
 ) -> None:
     """Explain the same states by several checkpoints of one training, side by side, on one colour scale."""
+    import rl
     from rl.evolution import evolve as compare
 
     begun = time.perf_counter()
     films = out or []
     _check_places(films, figure, trajectory_out, format)
-    if on_policy and (trajectory is not None or trajectory_out is not None):
-        raise InputError("with --on-policy every checkpoint plays a game of its own; leave --trajectory and --trajectory-out out")
+    _check_modes(on_policy, trajectory, trajectory_out)
     chosen = _choose(run, checkpoints, steps)
     _check_words(chosen, composite, target)
-    columns = None if moments is None else _numbers(moments)
+    states = None if trajectory is None else _given_states(chosen, trajectory)
+    decisions = max(1, round(seconds * DECISIONS_PER_SECOND)) if states is None else len(states)
+    part, columns = _part(decisions, start, end), _columns_asked(moments, decisions)
     with progress_bars(quiet) as bars:
-        states = None if on_policy else _states(chosen, trajectory, trajectory_out, seconds, seed, bars)
-        decisions = max(1, round(seconds * DECISIONS_PER_SECOND))
-        playing = bars("play", decisions * len(chosen)) if on_policy else None
+        if states is None and not on_policy:
+            playing = bars("play", decisions)
+            states = rl.record(chosen.best.load(), seed=seed, decisions=decisions, progress=playing, save_to=trajectory_out)
+        playing = bars("play", decisions * len(chosen))
         evolution = compare(
             chosen, states, on_policy=on_policy, decisions=decisions, seed=seed,
             composite=composite, target=target, progress=playing,
         )  # fmt: skip
-        part = _part(len(evolution), start, end)
         report = _facts(chosen, evolution)
         if films:
             report |= _film(evolution, films, part, slow, scale, format, bars)
@@ -132,30 +134,35 @@ def _check_words(run: Run, composite: str, target: str) -> None:
     check_target(target, run[0].facts.actions, run[0].load().network)
 
 
-def _numbers(text: str) -> list[int]:
-    """Decisions by number."""
+def _check_modes(on_policy: bool, trajectory: Path | None, trajectory_out: Path | None) -> None:
+    """Refuse options that exclude each other."""
+    if on_policy and (trajectory is not None or trajectory_out is not None):
+        raise InputError("with --on-policy every checkpoint plays a game of its own; leave --trajectory and --trajectory-out out")
+    if trajectory is not None and trajectory_out is not None:
+        raise InputError("--trajectory-out keeps what is played, but with --trajectory nothing is; leave one of the two out")
+
+
+def _columns_asked(text: str | None, decisions: int) -> list[Moment] | None:
+    """The columns of the figure that were asked for."""
+    from rl.evolution import named_moments
+
+    if text is None:
+        return None
     try:
-        return [int(number) for number in text.split(",")]
+        numbers = [int(number) for number in text.split(",")]
     except ValueError as error:
         raise InputError(f"--moments should be decisions such as 120,300, got {text!r}") from error
+    return named_moments(numbers, decisions)
 
 
-def _states(
-    run: Run, given: Path | None, keep: Path | None, seconds: float, seed: int, bars: Bars
-) -> Trajectory:
-    """The states all checkpoints look at."""
+def _given_states(run: Run, path: Path) -> Trajectory:
+    """States of the training's game from a file."""
     import rl
     from rl.evolution.stages import check_same_game
 
-    if given is not None:
-        trajectory = rl.Trajectory.load(given)
-        check_same_game(run, trajectory)
-        if keep is not None:
-            trajectory.save(keep)
-        return trajectory
-    decisions = max(1, round(seconds * DECISIONS_PER_SECOND))
-    player = run.best.load()
-    return rl.record(player, seed=seed, decisions=decisions, progress=bars("play", decisions), save_to=keep)
+    trajectory = rl.Trajectory.load(path)
+    check_same_game(run, trajectory)
+    return trajectory
 
 
 def _part(decisions: int, start: float, end: float | None) -> range:
@@ -207,17 +214,13 @@ def _film(
     }
 
 
-def _still(evolution: Evolution, figure: Path, part: range, columns: list[int] | None) -> dict[str, Any]:
+def _still(evolution: Evolution, figure: Path, part: range, columns: list[Moment] | None) -> dict[str, Any]:
     """Write the figure, and report it."""
-    from rl.evolution import evolution_figure, key_moments, named_moments
+    from rl.evolution import evolution_figure, key_moments
 
-    trajectory = evolution.trajectory
-    found: list[Moment] | None = None
-    if columns is not None:
-        found = named_moments(columns, len(evolution))
-    elif not evolution.on_policy:
-        found = key_moments(trajectory, part.start, part.stop)
-    shown = evolution_figure(evolution, figure, found)
+    if columns is None and not evolution.on_policy:
+        columns = key_moments(evolution.trajectory, part.start, part.stop)
+    shown = evolution_figure(evolution, figure, columns)
     return {"figure": str(figure), "moments": {m.name: m.decision for m in shown if m.decision >= 0}}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill, wrap
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ CELL = (1.26, 1.26 * 210 / 160)
 """Inches of one picture: five of them and the labels fill the width of a page."""
 LABEL, GAP_X, GAP_Y, GAP_GAME, HEAD, FOOT = 0.98, 0.1, 0.3, 0.14, 0.62, 0.78
 """Inches beside, between, above and below the pictures."""
+BAR, SMALL, LINE, LETTERS, NOTE_MIN = 1.9, 6.5, 0.13, 20, 2.4
+"""Of the legend: inches of the colour scale, points of its letters, inches of a line, letters in an inch, least inches."""
 DOTS = 300
 INK, GREY_INK, EMPTY = "#1a1c22", "#6a7080", "#eceef2"
 
@@ -71,7 +74,11 @@ class _Figure:
         self._first = 0 if evolution.on_policy else 1  # a row with the game itself, where all look at the same
         rows = len(evolution.stages) + self._first
         self._width = LABEL + len(columns) * (CELL[0] + GAP_X) + 0.05
-        self._height = HEAD + rows * (CELL[1] + GAP_Y) + FOOT - (GAP_Y - GAP_GAME) * self._first
+        beside = self._width - LABEL - BAR - 0.4
+        self._narrow = beside < NOTE_MIN  # the note then stands below the colour scale instead of beside it
+        self._note = self._wrapped(self._width - LABEL if self._narrow else beside)
+        self._foot = FOOT + (LINE * len(self._note) if self._narrow else 0.0)
+        self._height = HEAD + rows * (CELL[1] + GAP_Y) + self._foot - (GAP_Y - GAP_GAME) * self._first
         self._figure = Figure(figsize=(self._width, self._height), facecolor="white")
         self._painter = HeatPainter(evolution.limit)
 
@@ -90,6 +97,16 @@ class _Figure:
             self._stage(number, stage)
         self._legend()
         return self._figure
+
+    def _wrapped(self, inches: float) -> list[str]:
+        """The small print, in lines of a width."""
+        evolution = self._evolution
+        target = TARGET_WORDS.get(evolution.target, f"the action {evolution.target.upper()}")
+        note = (
+            f"{display_name(evolution.trajectory.game)}. Relevance for {target}, per observed pixel; rules {evolution.composite}; "
+            "one scale for all pictures. Below each: the action it would take, and its Q-value."
+        )
+        return wrap(note, int(inches * LETTERS), break_on_hyphens=False)
 
     def _decisions(self, stage: Stage) -> list[int | None]:
         """The decision of each column in a stage's game; None where it has no such moment."""
@@ -127,8 +144,6 @@ class _Figure:
         x, y = self._corner(0, column)
         seconds = moment.decision / 15
         when = "" if self._own else f"\n{int(seconds // 60)}:{seconds % 60:04.1f}"
-        from textwrap import fill
-
         words = fill(moment.name, 18) + when
         self._text(x + CELL[0] / 2, y + CELL[1] + 0.07, words, 7.5, ha="center", va="bottom", linespacing=1.25)
 
@@ -152,22 +167,18 @@ class _Figure:
 
     def _legend(self) -> None:
         """The colour scale and what it means."""
-        evolution, bar = self._evolution, 1.9
-        axes = self._figure.add_axes((LABEL / self._width, 0.44 / self._height, bar / self._width, 0.1 / self._height))
+        base = self._foot - FOOT
+        axes = self._figure.add_axes((LABEL / self._width, (base + 0.44) / self._height, BAR / self._width, 0.1 / self._height))
         ramp = np.linspace(-1.0, 1.0, 256, dtype=np.float32)[None]
         axes.imshow(diverging(ramp, np.zeros_like(ramp)), aspect="auto")
         axes.set_axis_off()
-        number = f"{evolution.limit:.2g}"
+        number = f"{self._evolution.limit:.2g}"
         for text, share in ((f"\N{MINUS SIGN}{number}", 0.0), ("0", 0.5), (f"+{number}", 1.0)):
-            self._text(LABEL + share * bar, 0.4, text, 6.5, GREY_INK, ha="center", va="top")
-        self._text(LABEL, 0.57, "against", 6.5, GREY_INK, ha="left", va="bottom")
-        self._text(LABEL + bar, 0.57, "for", 6.5, GREY_INK, ha="right", va="bottom")
-        target = TARGET_WORDS.get(evolution.target, f"the action {evolution.target.upper()}")
-        told = (
-            f"{display_name(evolution.trajectory.game)}. Relevance for {target} (named below with its Q-value),\n"
-            f"per observed pixel; rules {evolution.composite}; one scale for all pictures."
-        )
-        self._text(LABEL + bar + 0.36, 0.5, told, 6.5, GREY_INK, va="center", linespacing=1.4)
+            self._text(LABEL + share * BAR, base + 0.4, text, SMALL, GREY_INK, ha="center", va="top")
+        self._text(LABEL, base + 0.57, "against", SMALL, GREY_INK, ha="left", va="bottom")
+        self._text(LABEL + BAR, base + 0.57, "for", SMALL, GREY_INK, ha="right", va="bottom")
+        x, y = (LABEL, 0.1 + base / 2) if self._narrow else (LABEL + BAR + 0.36, 0.5)
+        self._text(x, y, "\n".join(self._note), SMALL, GREY_INK, va="center", linespacing=1.4)
 
 
 def _rectangle(axes: Any) -> Any:

@@ -62,12 +62,13 @@ def key_moments(trajectory: Trajectory, start: int = 0, end: int | None = None) 
     age = rows - np.maximum.accumulate(np.where(trajectory.starts, np.arange(len(trajectory)), 0))[rows]
     free = age >= STACK - 1  # all four planes are of this game
     q_values = trajectory.q_values[rows]
+    spread = np.ptp(q_values, axis=1).astype(np.float64)
     wishes = {
         BEGINNING: np.where(age == STACK - 1, 0.0, -np.inf),
         LIFE: _before_a_life(trajectory, rows),
         REWARD: np.where(trajectory.rewards[rows] > 0, trajectory.rewards[rows], -np.inf),
         VALUE: q_values.max(axis=1).astype(np.float64),
-        SPREAD: np.ptp(q_values, axis=1).astype(np.float64),
+        SPREAD: np.where(spread > 0, spread, -np.inf),
     }
     moments = []
     for name, worth in wishes.items():
