@@ -168,6 +168,7 @@ def test_on_policy_each_checkpoint_plays_its_own_game(run, agents):
 @pytest.mark.atari
 def test_the_best_checkpoint_plays_the_states(run, agents):
     played = evolve(run, decisions=5, seed=2).trajectory
+    assert (played.agent_steps, played.agent_fingerprint) == (20_000, agents[-1].fingerprint)
     np.testing.assert_array_equal(played.screens, rl.record(agents[-1], seed=2, decisions=5).screens)
 
 
@@ -411,7 +412,7 @@ def command(*arguments):
 
 @pytest.mark.atari
 def test_one_command_writes_film_and_figure(folder, tmp_path):
-    pytest.importorskip("av")
+    av = pytest.importorskip("av")
     film, figure, kept = tmp_path / "a.mp4", tmp_path / "a.png", tmp_path / "a.npz"
     options = ("--seconds", 2, "--seed", 4, "--end", 1.2, "--slow", 3, "--moments", "5,11", "--trajectory-out", kept)
     result = command(folder, "--out", film, "--figure", figure, *options, "--json", "--quiet")
@@ -420,6 +421,8 @@ def test_one_command_writes_film_and_figure(folder, tmp_path):
     assert result.stderr == ""
     assert (report["frames"], report["decisions"], report["played_by"]) == (18, 30, 20_000)
     assert report["bytes"] == [film.stat().st_size]
+    with av.open(str(film)) as container:
+        assert float(container.streams.video[0].average_rate) == 5.0
     assert [row["agent_steps"] for row in report["checkpoints"]] == list(STEPS)
     assert report["checkpoints"][-1]["agreement"] == 1.0
     assert report["moments"] == {"decision 5": 5, "decision 11": 11}
