@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
     from rl.explaining import explain_stream as explain_stream
+    from rl.still import render_still as render_still
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
@@ -40,6 +41,7 @@ __all__ = [
     "record",
     "render",
     "render_evolution",
+    "render_still",
     "save_agent",
     "shipped_agent",
 ]
@@ -58,6 +60,7 @@ _HOMES = {
     "record": "rl.trajectory",
     "render": "rl.video",
     "render_evolution": "rl.evolution",
+    "render_still": "rl.still",
     "save_agent": "rl.checkpoints",
     "shipped_agent": "rl.agents",
 }

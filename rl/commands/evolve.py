@@ -16,6 +16,7 @@ from seqxai.errors import InputError
 
 if TYPE_CHECKING:
     from rl.checkpoints import Run
+    from rl.drawing import Palette
     from rl.evolution import Evolution, EvolutionFilm, Moment
     from rl.trajectory import Trajectory
 
@@ -28,8 +29,9 @@ def evolve(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a training, or of its checkpoints.")],
     out: Annotated[
         list[Path] | None,
-        typer.Option("--out", help="The film to write, ending in .mp4, .webm, .gif or .apng; may be given more than once."),
+        typer.Option("--out", help="The film: .mp4 (H.264), .webm (VP9), .gif or .apng; may be given several times."),
     ] = None,
+    webm: Annotated[bool, typer.Option("--webm", help="Write the same as .webm beside the first --out.")] = False,
     figure: Annotated[
         Path | None, typer.Option(help="A still figure, ending in .png, .svg or .pdf: a row per checkpoint.")
     ] = None,
@@ -57,9 +59,9 @@ def evolve(
     ] = None,
     start: Annotated[float, typer.Option(min=0.0, help="Show from this second of the game.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0.0, help="Show until this second of the game.")] = None,
-    slow: Annotated[float, typer.Option(min=1.0, max=30.0, help="Show so many times slower than the game.")] = 1.0,
+    slow: Annotated[float, typer.Option(min=0.1, max=15.0, help="Slower than the game by this factor: 3 is 5 decisions a second.")] = 1.0,
     scale: Annotated[int | None, typer.Option(min=2, max=4, help="Film pixels per game pixel.")] = None,
-    format: Annotated[str | None, typer.Option(help="mp4, webm, gif or apng, whatever the ending says.")] = None,
+    palette: Annotated[str, typer.Option(help="red-blue, or orange-purple for every kind of colour vision.")] = "red-blue",
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -68,8 +70,8 @@ def evolve(
     from rl.evolution import evolve as compare
 
     begun = time.perf_counter()
-    films = out or []
-    _check_places(films, figure, trajectory_out, format)
+    films, colours = _films(out, webm), _palette(palette)
+    _check_places(films, figure, trajectory_out)
     _check_modes(on_policy, trajectory, trajectory_out)
     chosen = _choose(run, checkpoints, steps)
     _check_words(chosen, composite, target)
@@ -87,16 +89,33 @@ def evolve(
         )  # fmt: skip
         report = _facts(chosen, evolution)
         if films:
-            report |= _film(evolution, films, part, slow, scale, format, bars)
+            report |= _film(evolution, films, part, slow, scale, colours, bars)
         if figure is not None:
-            report |= _still(evolution, figure, part, columns)
+            report |= _still(evolution, figure, part, columns, colours)
     if not films:
         report["checkpoints"] = _table(evolution, part)
     report["seconds"] = round(time.perf_counter() - begun, 1)
     emit(report, as_json=as_json, text=_describe(report))
 
 
-def _check_places(films: list[Path], figure: Path | None, trajectory_out: Path | None, format: str | None) -> None:
+def _films(out: list[Path] | None, webm: bool) -> list[Path]:
+    """The films to write."""
+    films = list(out or [])
+    if webm and not films:
+        raise InputError("--webm writes beside the first --out, and none is given; give --out evolution.mp4")
+    return [*films, films[0].with_suffix(".webm")] if webm else films
+
+
+def _palette(name: str) -> Palette:
+    """Colours by name."""
+    from rl.drawing import PALETTES
+
+    if name not in PALETTES:
+        raise InputError(f"unknown palette {name!r}: expected one of {', '.join(PALETTES)}")
+    return PALETTES[name]
+
+
+def _check_places(films: list[Path], figure: Path | None, trajectory_out: Path | None) -> None:
     """Refuse files that cannot be written before anything is played."""
     from rl.encoding import check_film
     from rl.evolution.figure import SUFFIXES
@@ -106,7 +125,7 @@ def _check_places(films: list[Path], figure: Path | None, trajectory_out: Path |
     for film in films:
         check_place(film)
     if films:
-        check_film(films, format)
+        check_film(films)
     if figure is not None:
         check_place(figure, *SUFFIXES)
     if trajectory_out is not None:
@@ -195,13 +214,13 @@ def _facts(run: Run, evolution: Evolution) -> dict[str, Any]:
 
 
 def _film(
-    evolution: Evolution, films: list[Path], part: range, slow: float, scale: int | None, format: str | None, bars: Bars
+    evolution: Evolution, films: list[Path], part: range, slow: float, scale: int | None, palette: Palette, bars: Bars
 ) -> dict[str, Any]:
     """Write the film, and report it."""
     from rl.evolution import render_evolution
 
     film: EvolutionFilm = render_evolution(
-        evolution, films, fps=DECISIONS_PER_SECOND / slow, scale=scale, decisions=part, format=format,
+        evolution, films, fps=DECISIONS_PER_SECOND / slow, scale=scale, decisions=part, palette=palette,
         progress=bars("render", len(part)),
     )  # fmt: skip
     return {
@@ -214,13 +233,15 @@ def _film(
     }
 
 
-def _still(evolution: Evolution, figure: Path, part: range, columns: list[Moment] | None) -> dict[str, Any]:
+def _still(
+    evolution: Evolution, figure: Path, part: range, columns: list[Moment] | None, palette: Palette
+) -> dict[str, Any]:
     """Write the figure, and report it."""
     from rl.evolution import evolution_figure, key_moments
 
     if columns is None and not evolution.on_policy:
         columns = key_moments(evolution.trajectory, part.start, part.stop)
-    shown = evolution_figure(evolution, figure, columns)
+    shown = evolution_figure(evolution, figure, columns, palette)
     return {"figure": str(figure), "moments": {m.name: m.decision for m in shown if m.decision >= 0}}
 
 

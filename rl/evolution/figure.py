@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rl.drawing import diverging
+from rl.drawing import RED_BLUE, Palette, diverging
 from rl.evolution.heat import HeatPainter
 from rl.evolution.moments import CRITERIA, Moment, key_moments
 from rl.evolution.panels import TARGET_WORDS, short_steps
@@ -31,7 +31,10 @@ INK, GREY_INK, EMPTY = "#1a1c22", "#6a7080", "#eceef2"
 
 
 def evolution_figure(
-    evolution: Evolution, path: str | os.PathLike[str], moments: Sequence[Moment] | None = None
+    evolution: Evolution,
+    path: str | os.PathLike[str],
+    moments: Sequence[Moment] | None = None,
+    palette: Palette = RED_BLUE,
 ) -> list[Moment]:
     """Draw the figure.
 
@@ -39,6 +42,7 @@ def evolution_figure(
         evolution: what to show.
         path: file name ending in ``.png``, ``.svg`` or ``.pdf``.
         moments: the columns; the key moments of the game when None.
+        palette: the colours of relevance, one of `rl.drawing.PALETTES`.
 
     Returns:
         The columns.  Where every checkpoint has a game of its own, the moments are found in each of them by the same
@@ -56,7 +60,7 @@ def evolution_figure(
         columns += [Moment(name, -1) for name in CRITERIA if name in found - {moment.name for moment in columns}]
     if not columns:
         raise InputError("no key moment in this part of the game: it is too short; name decisions instead")
-    figure = _Figure(evolution, columns, own).drawn()
+    figure = _Figure(evolution, columns, own, palette).drawn()
     import matplotlib as mpl
 
     with mpl.rc_context({"svg.hashsalt": "seqxai", "pdf.fonttype": 42}), written_whole(path, SUFFIXES) as partial:
@@ -67,7 +71,7 @@ def evolution_figure(
 class _Figure:
     """The figure being drawn; lengths in inches from the lower left corner."""
 
-    def __init__(self, evolution: Evolution, columns: Sequence[Moment], own: bool) -> None:
+    def __init__(self, evolution: Evolution, columns: Sequence[Moment], own: bool, palette: Palette) -> None:
         from matplotlib.figure import Figure
 
         self._evolution, self._columns, self._own = evolution, columns, own
@@ -80,7 +84,7 @@ class _Figure:
         self._foot = FOOT + (LINE * len(self._note) if self._narrow else 0.0)
         self._height = HEAD + rows * (CELL[1] + GAP_Y) + self._foot - (GAP_Y - GAP_GAME) * self._first
         self._figure = Figure(figsize=(self._width, self._height), facecolor="white")
-        self._painter = HeatPainter(evolution.limit)
+        self._painter = HeatPainter(evolution.limit, palette, in_colour=evolution.on_policy)
 
     def drawn(self) -> Any:
         """Everything."""
@@ -170,7 +174,7 @@ class _Figure:
         base = self._foot - FOOT
         axes = self._figure.add_axes((LABEL / self._width, (base + 0.44) / self._height, BAR / self._width, 0.1 / self._height))
         ramp = np.linspace(-1.0, 1.0, 256, dtype=np.float32)[None]
-        axes.imshow(diverging(ramp, np.zeros_like(ramp)), aspect="auto")
+        axes.imshow(diverging(ramp, np.zeros_like(ramp), self._painter.palette), aspect="auto")
         axes.set_axis_off()
         number = f"{self._evolution.limit:.2g}"
         for text, share in ((f"\N{MINUS SIGN}{number}", 0.0), ("0", 0.5), (f"+{number}", 1.0)):

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from rl.checks import real_number, whole_number
-from rl.drawing import Canvas
+from rl.drawing import RED_BLUE, Canvas, Palette
 from rl.encoding import FPS, check_film, open_film
 from rl.evolution.layout import Layout, best_layout
 from rl.evolution.panels import empty_canvas, panels
@@ -53,6 +53,7 @@ def render_evolution(
     fps: float = FPS,
     scale: int | None = None,
     decisions: Sequence[int] | None = None,
+    palette: Palette = RED_BLUE,
     format: str | None = None,
     progress: Progress | None = None,
 ) -> EvolutionFilm:
@@ -64,6 +65,7 @@ def render_evolution(
         fps: decisions per second; 15 is the game's own speed.
         scale: film pixels per game pixel, 2 .. 4; by the number of checkpoints when None.
         decisions: which; all when None.
+        palette: the colours of relevance, one of `rl.drawing.PALETTES`.
         format: overrules the ending.
         progress: told the number of frames written so far.
 
@@ -83,7 +85,7 @@ def render_evolution(
     check_film(paths, format)
     tally = Tally(evolution)
     with open_film(paths, layout.width, layout.height, fps, format) as film:
-        for picture in frames(evolution, layout, rows, tally):
+        for picture in frames(evolution, layout, rows, tally, palette):
             film.write(picture)
             if progress is not None:
                 progress(film.frames)
@@ -104,7 +106,13 @@ def check_scale(scale: Any) -> int | None:
     return scale
 
 
-def frames(evolution: Evolution, layout: Layout, decisions: Sequence[int], tally: Tally | None = None) -> Iterator[Canvas]:
+def frames(
+    evolution: Evolution,
+    layout: Layout,
+    decisions: Sequence[int],
+    tally: Tally | None = None,
+    palette: Palette = RED_BLUE,
+) -> Iterator[Canvas]:
     """Draw one frame after the other; the next are explained meanwhile.
 
     Args:
@@ -112,11 +120,12 @@ def frames(evolution: Evolution, layout: Layout, decisions: Sequence[int], tally
         layout: where.
         decisions: which.
         tally: told every decision.
+        palette: the colours of relevance.
 
     Yields:
         (height, width, 3); the array is used again for the next.
     """
-    parts = panels(evolution, layout)
+    parts = panels(evolution, layout, palette)
     background = empty_canvas(layout)
     for panel in parts:
         panel.background(background)

@@ -16,10 +16,12 @@ from rl.drawing import (
     BACKGROUND,
     BAR,
     QUIET,
+    RED_BLUE,
     SURFACE,
     TEXT,
     Box,
     Canvas,
+    Palette,
     diverging,
     draw_text,
     enlarge,
@@ -173,6 +175,7 @@ class Legend:
 
     evolution: Evolution
     box: Box
+    palette: Palette
 
     def background(self, canvas: Canvas) -> None:
         """All of it."""
@@ -181,7 +184,7 @@ class Legend:
         ramp = np.linspace(-1.0, 1.0, bar.width, dtype=np.float32)[None].repeat(bar.height, axis=0)
         draw_text(canvas, "speaks against it", bar.x, bar.y - 24, 14, QUIET)
         draw_text(canvas, "speaks for it", bar.right, bar.y - 24, 14, QUIET, "right")
-        canvas[bar.y : bar.bottom, bar.x : bar.right] = diverging(ramp, np.zeros_like(ramp))
+        canvas[bar.y : bar.bottom, bar.x : bar.right] = diverging(ramp, np.zeros_like(ramp), self.palette)
         number = f"{limit:.2g}"
         for text, x, align in (
             (f"-{number}", bar.x, "left"), ("0", bar.x + bar.width // 2, "middle"), (f"+{number}", bar.right, "right")
@@ -236,9 +239,11 @@ class Tiles:
 
     def draw(self, canvas: Canvas, sight: Sight) -> None:
         """Relevance over the game, dimmed."""
+        screen = self.evolution.trajectory.screens[sight.decision]
         for number, (stage, choice) in enumerate(zip(self.evolution.stages, sight.choices, strict=True)):
             tile, box = self.layout.tile(number), self.layout.screen(number)
-            screen = stage.trajectory.screens[sight.decision] if self.evolution.on_policy or number == 0 else None
+            if self.evolution.on_policy:
+                screen = stage.trajectory.screens[sight.decision]
             picture = self.painter.paint(sight.relevance[number], screen)
             canvas[box.y : box.bottom, box.x : box.right] = enlarge(picture, self.layout.scale)
             wish = f"would take {stage.agent.actions[choice]}"
@@ -329,9 +334,9 @@ class Values:
         polyline(canvas, inside, values, low, high, ACCENT)
 
 
-def panels(evolution: Evolution, layout: Layout) -> Sequence[Panel]:
+def panels(evolution: Evolution, layout: Layout, palette: Palette = RED_BLUE) -> Sequence[Panel]:
     """All panels of a frame, in the order they are drawn."""
-    painter = HeatPainter(evolution.limit)
+    painter = HeatPainter(evolution.limit, palette, in_colour=evolution.on_policy)
     left: list[Panel] = [Title(evolution, layout.left)]
     if evolution.on_policy:
         top = layout.left.y + TITLE_HEIGHT + CAPTION_HEIGHT
@@ -339,7 +344,7 @@ def panels(evolution: Evolution, layout: Layout) -> Sequence[Panel]:
     else:
         left.append(Game(evolution, layout.game, layout.facts))
     values = [Values(evolution, stage, layout.values(stage)) for stage in range(len(evolution.stages))]
-    return [*left, Legend(evolution, layout.legend), Tiles(evolution, layout, painter), *values]
+    return [*left, Legend(evolution, layout.legend, palette), Tiles(evolution, layout, painter), *values]
 
 
 def empty_canvas(layout: Layout) -> Canvas:
