@@ -57,6 +57,8 @@ def evolve(
     moments: Annotated[
         str | None, typer.Option(metavar="DECISIONS", help="Columns of the figure, such as 120,300; key moments if not given.")
     ] = None,
+    still: Annotated[int | None, typer.Option(metavar="DECISION", help="Also one frame of the film as a picture.")] = None,
+    still_out: Annotated[Path | None, typer.Option(help="Its file, ending in .png.")] = None,
     start: Annotated[float, typer.Option(min=0.0, help="Show from this second of the game.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0.0, help="Show until this second of the game.")] = None,
     slow: Annotated[float, typer.Option(min=0.1, max=15.0, help="Slower than the game by this factor: 3 is 5 decisions a second.")] = 1.0,
@@ -68,16 +70,21 @@ def evolve(
     """Explain the same states by several checkpoints of one training, side by side, on one colour scale."""
     import rl
     from rl.evolution import evolve as compare
+    from rl.evolution import named_moments, save_still
 
     begun = time.perf_counter()
     films, colours = _films(out, webm), _palette(palette)
-    _check_places(films, figure, trajectory_out)
+    _check_places(films, figure, still_out, trajectory_out)
+    if (still is None) != (still_out is None):
+        raise InputError("a still needs --still DECISION and --still-out FILE.png; give both or none")
     _check_modes(on_policy, trajectory, trajectory_out)
     chosen = _choose(run, checkpoints, steps)
     _check_words(chosen, composite, target)
     states = None if trajectory is None else _given_states(chosen, trajectory)
     decisions = max(1, round(seconds * DECISIONS_PER_SECOND)) if states is None else len(states)
     part, columns = _part(decisions, start, end), _columns_asked(moments, decisions)
+    if still is not None:
+        named_moments([still], decisions)
     with progress_bars(quiet) as bars:
         if states is None and not on_policy:
             playing = bars("play", decisions)
@@ -92,6 +99,9 @@ def evolve(
             report |= _film(evolution, films, part, slow, scale, colours, bars)
         if figure is not None:
             report |= _still(evolution, figure, part, columns, colours)
+        if still is not None and still_out is not None:
+            save_still(evolution, still_out, still, scale=scale, palette=colours)
+            report["still"] = str(still_out)
     if not films:
         report["checkpoints"] = _table(evolution, part)
     report["seconds"] = round(time.perf_counter() - begun, 1)
@@ -115,21 +125,22 @@ def _palette(name: str) -> Palette:
     return PALETTES[name]
 
 
-def _check_places(films: list[Path], figure: Path | None, trajectory_out: Path | None) -> None:
+def _check_places(films: list[Path], figure: Path | None, still_out: Path | None, trajectory_out: Path | None) -> None:
     """Refuse files that cannot be written before anything is played."""
     from rl.encoding import check_film
-    from rl.evolution.figure import SUFFIXES
+    from rl.evolution import figure as figures
+    from rl.evolution import film as filming
 
-    if not films and figure is None:
+    if not films and figure is None and still_out is None:
         raise InputError("nothing to write: give --out FILE.mp4, --figure FILE.pdf, or both")
     for film in films:
-        check_place(film)
+        check_place(film, film.suffix)
     if films:
         check_film(films)
-    if figure is not None:
-        check_place(figure, *SUFFIXES)
-    if trajectory_out is not None:
-        check_place(trajectory_out, ".npz")
+    endings = ((figure, figures.SUFFIXES), (still_out, filming.STILL_SUFFIXES), (trajectory_out, (".npz",)))
+    for path, suffixes in endings:
+        if path is not None:
+            check_place(path, *suffixes)
 
 
 def _choose(folder: Path, count: int, steps: str | None) -> Run:
@@ -266,6 +277,8 @@ def _describe(report: dict[str, Any]) -> str:
     if "figure" in report:
         lines["figure"] = report["figure"]
         lines["moments"] = "; ".join(f"{name} ({decision})" for name, decision in report["moments"].items())
+    if "still" in report:
+        lines["still"] = report["still"]
     by = "each checkpoint its own" if report["on_policy"] else f"by the agent of {report['played_by']} steps"
     lines["played"] = f"{report['game']}, {by}, seed {report['seed']}, {report['decisions']} decisions"
     lines["explained"] = f"{report['rules']}, target {report['target']}"

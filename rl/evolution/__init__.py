@@ -3,6 +3,7 @@
 from rl.evolution.figure import evolution_figure as evolution_figure
 from rl.evolution.film import EvolutionFilm as EvolutionFilm
 from rl.evolution.film import render_evolution as render_evolution
+from rl.evolution.film import save_still as save_still
 from rl.evolution.moments import Moment as Moment
 from rl.evolution.moments import key_moments as key_moments
 from rl.evolution.moments import named_moments as named_moments
@@ -24,4 +25,5 @@ __all__ = [
     "key_moments",
     "named_moments",
     "render_evolution",
+    "save_still",
 ]

@@ -11,15 +11,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from rl.checks import real_number, whole_number
 from rl.drawing import RED_BLUE, Canvas, Palette
 from rl.encoding import FPS, check_film, open_film
 from rl.evolution.layout import Layout, best_layout
-from rl.evolution.panels import empty_canvas, panels
+from rl.evolution.moments import named_moments
+from rl.evolution.panels import PAST, empty_canvas, panels
 from rl.evolution.stages import Evolution, Tally
 from rl.trajectory import Progress
 from seqxai.errors import InputError
+from seqxai.files import check_writable, written_whole
+
+STILL_SUFFIXES = (".png",)
 
 AHEAD = 64
 """Explained decisions that may wait to be drawn: two batches, 2 MB for six checkpoints."""
@@ -90,6 +95,35 @@ def render_evolution(
             if progress is not None:
                 progress(film.frames)
     return EvolutionFilm(paths, len(rows), layout.width, layout.height, tally.table())
+
+
+def save_still(
+    evolution: Evolution,
+    path: str | os.PathLike[str],
+    decision: int,
+    *,
+    scale: int | None = None,
+    palette: Palette = RED_BLUE,
+) -> None:
+    """Write one frame of the film as a PNG; what led to it is explained too, for the curves of the last seconds.
+
+    Args:
+        evolution: what to show.
+        path: file name ending in ``.png``.
+        decision: which.
+        scale: as for :func:`render_evolution`.
+        palette: the colours of relevance.
+
+    Raises:
+        InputError: another ending, a place that cannot be written, or no such decision.
+    """
+    check_writable(path, STILL_SUFFIXES)
+    (moment,) = named_moments([decision], len(evolution))
+    layout = best_layout(len(evolution.stages), len(evolution.trajectory.actions), check_scale(scale))
+    shown = range(max(0, moment.decision + 1 - PAST), moment.decision + 1)
+    *_, picture = frames(evolution, layout, shown, palette=palette)
+    with written_whole(path, STILL_SUFFIXES) as partial:
+        Image.fromarray(picture).save(partial, format="PNG", optimize=True)
 
 
 def check_scale(scale: Any) -> int | None:

@@ -21,11 +21,10 @@ from rl.cli import app
 from rl.environment import Environment
 from rl.evolution import Evolution, Moment, Sight, Tally, evolution_figure, evolve, key_moments, named_moments
 from rl.evolution import figure as figures
-from rl.evolution.film import ahead, frames, render_evolution
-from rl.evolution.heat import HeatPainter
+from rl.evolution.film import frames, render_evolution, save_still
 from rl.evolution.layout import Layout, best_layout
 from rl.evolution.moments import BEGINNING, LIFE, REWARD, SPREAD, VALUE
-from rl.evolution.panels import panels, short_action, short_steps
+from rl.evolution.panels import panels
 from rl.network import NipsNetwork
 from seqxai.errors import CheckpointError, InputError
 from tests.rl.conftest import trajectory_of
@@ -172,24 +171,6 @@ def test_the_best_checkpoint_plays_the_states(run, agents):
     np.testing.assert_array_equal(played.screens, rl.record(agents[-1], seed=2, decisions=5).screens)
 
 
-@pytest.mark.parametrize("scale", [None, 2, 3, 4])
-@pytest.mark.parametrize("actions", [1, 4, 9, 18])
-def test_nothing_overlaps_in_any_layout(evolution, actions, scale):
-    for stages in range(1, 13):
-        layout = best_layout(stages, actions, scale)
-        assert layout.width % 2 == layout.height % 2 == 0
-        boxes = [layout.left, *(layout.tile(n) for n in range(stages))]
-        for number, box in enumerate(boxes):
-            assert min(box.x, box.y, layout.width - box.right, layout.height - box.bottom) >= 0
-            for other in boxes[number + 1 :]:
-                assert box.right <= other.x or other.right <= box.x or box.bottom <= other.y or other.bottom <= box.y
-        for stage in range(stages):
-            tile, screen, values = layout.tile(stage), layout.screen(stage), layout.values(stage)
-            assert max(values.right - tile.right, values.bottom - tile.bottom) <= 0
-            assert values.x >= screen.right or values.y >= screen.bottom
-        assert layout.facts.bottom <= layout.legend.y
-
-
 @pytest.mark.parametrize("beside", [True, False])
 def test_eighteen_q_values_have_room(evolution, beside):
     names = tuple(f"{v}{h}{f}" or "NOOP" for v in ("", "UP", "DOWN") for h in ("", "LEFT", "RIGHT") for f in ("", "FIRE"))
@@ -201,29 +182,6 @@ def test_eighteen_q_values_have_room(evolution, beside):
         assert all(row.bottom <= panel.box.bottom and row.right <= panel.box.right for row in rows)
         widest = max(drawing.text_width(name, panel._size) for name in panel._names)
         assert widest + drawing.text_width("-0.00", panel._size) <= rows[0].width + 4
-
-
-def test_names_that_fit():
-    shown = [short_action(name) for name in ("NOOP", "FIRE", "UP", "LEFT", "DOWNRIGHT", "UPFIRE", "DOWNLEFTFIRE")]
-    assert shown == ["NOOP", "FIRE", "UP", "LEFT", "DR", "U+FIRE", "DL+FIRE"]
-    steps = [short_steps(n) for n in (0, 999, 100_352, 999_499, 999_500, 3_080_192, 200_000_000)]
-    assert steps == ["0", "999", "100 k", "999 k", "1.00 M", "3.08 M", "200 M"]
-
-
-def test_the_painter_paints_on_the_scale():
-    relevance = np.zeros((84, 84), np.float32)
-    relevance[:, 42:], relevance[:40, :20] = 0.7, -1.4
-    black = np.zeros((210, 160, 3), np.uint8)
-    for palette in drawing.PALETTES.values():
-        for in_colour in (False, True):
-            picture = HeatPainter(1.4, palette, in_colour).paint(relevance, black)
-            np.testing.assert_allclose(picture[50:90, 3:30], np.broadcast_to(palette.negative, (40, 27, 3)), atol=1)
-            np.testing.assert_allclose(picture[120:, 90:], np.broadcast_to(np.array(palette.positive) / 2, (90, 70, 3)), atol=1)
-            assert not picture[120:, 50:70].any()
-    red = np.full((210, 160, 3), (200, 0, 0), np.uint8)
-    plain, coloured = (HeatPainter(1.4, drawing.RED_BLUE, c).paint(0 * relevance, red)[5, 5] for c in (False, True))
-    assert np.ptp(plain) == 0
-    assert coloured[0] > 2 * coloured[1]
 
 
 def test_the_film_is_what_was_drawn(evolution, tmp_path):
@@ -257,6 +215,13 @@ def test_every_frame_shows_its_decision(evolution):
     np.testing.assert_array_equal(game, evolution.trajectory.screens[4])
 
 
+def test_a_still_is_the_frame_of_the_film(evolution, tmp_path):
+    save_still(evolution, tmp_path / "a.png", 9)
+    *_, frame = frames(evolution, best_layout(3, 4), range(10))
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), frame)
+
+
 def test_an_interrupted_film_leaves_nothing(evolution, tmp_path):
     pytest.importorskip("av")
     before = threading.active_count()
@@ -268,29 +233,6 @@ def test_an_interrupted_film_leaves_nothing(evolution, tmp_path):
         render_evolution(evolution, tmp_path / "a.mp4", progress=stop)
     assert list(tmp_path.iterdir()) == []
     assert threading.active_count() == before
-
-
-def test_few_things_lie_ready_and_errors_come_through():
-    made = []
-
-    def source():
-        for number in range(100):
-            made.append(number)
-            yield number
-        raise ZeroDivisionError
-
-    taken = ahead(source(), 3)
-    assert next(taken) == 0
-    threading.Event().wait(0.1)
-    assert len(made) <= 6
-    rest = []
-    with pytest.raises(ZeroDivisionError):
-        rest.extend(taken)
-    assert made == list(range(100))
-    stopped = ahead(iter(range(10**9)), 3)
-    assert next(stopped) == 0
-    stopped.close()
-    assert "explain" not in [thread.name for thread in threading.enumerate()]
 
 
 @pytest.fixture
@@ -450,6 +392,10 @@ def test_one_command_writes_film_and_figure(folder, tmp_path):
         (("--out", "a.mp4", "--trajectory", "none.npz"), InputError, "no trajectory at none.npz"),
         (("--out", "a.mp4", "--on-policy", "--trajectory", "a.npz"), InputError, "leave --trajectory and --trajectory-out out"),
         (("--figure", "a.png", "--palette", "rainbow"), InputError, "unknown palette 'rainbow': expected one of red-blue, orange"),
+        (("--still", "5"), InputError, "nothing to write: give --out FILE.mp4"),
+        (("--still-out", "a.png"), InputError, "a still needs --still DECISION and --still-out FILE.png; give both"),
+        (("--still-out", "a.jpg", "--still", "5"), InputError, "expected a name ending in .png, got .jpg"),
+        (("--still-out", "a.png", "--still", "900"), InputError, "there is no decision 900 in this game"),
         (("--figure", "a.png", "--webm"), InputError, "--webm writes beside the first --out, and none is given"),
         (("--figure", "a.png", "--moments", "a,b"), InputError, "--moments should be decisions such as 120,300, got 'a,b'"),
     ],
