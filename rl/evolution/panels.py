@@ -38,6 +38,9 @@ from rl.games import display_name
 DECISIONS_PER_SECOND = 15
 """The clock shows the game's own time, however slowly it is shown."""
 
+SCORES_HEIGHT_MIN, SCORES_HEIGHT_MAX = 110, 220
+"""Pixels a chart of the scores needs, and what is enough."""
+
 PAST = 300
 """Decisions whose largest Q-value is drawn as a curve: 20 seconds."""
 
@@ -167,6 +170,39 @@ class Race:
             length = round(max(0.0, float(value)) / most * self.box.width)
             fill(canvas, Box(self.box.x, y + 24, self.box.width, 6), SURFACE)
             fill(canvas, Box(self.box.x, y + 24, length, 6), BAR)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The mean score of every checkpoint, as bars beside each other; drawn where there is room."""
+
+    evolution: Evolution
+    box: Box
+
+    def background(self, canvas: Canvas) -> None:
+        """All of it."""
+        stages = self.evolution.stages
+        scores = [stage.checkpoint.mean_score for stage in stages if stage.checkpoint.mean_score is not None]
+        if self.box.height < SCORES_HEIGHT_MIN or len(scores) < len(stages):
+            return
+        draw_text(canvas, "mean score by agent steps", self.box.x, self.box.y, 14, QUIET)
+        pitch = self.box.width // len(stages)
+        labels = [short_steps(stage.checkpoint.agent_steps).replace(" ", "") for stage in stages]
+        labelled = all(text_width(label, 12) <= pitch - 2 for label in labels)
+        base = min(self.box.bottom, self.box.y + SCORES_HEIGHT_MAX) - 20
+        room = base - self.box.y - 2 * CAPTION_HEIGHT
+        most = max(*scores, 1.0)
+        for number, (label, score) in enumerate(zip(labels, scores, strict=True)):
+            x, width = self.box.x + number * pitch, pitch - 8
+            height = max(2, round(room * max(0.0, score) / most))
+            fill(canvas, Box(x, base - height, width, height), BAR)
+            points = f"{score:.0f}" if score >= 9.95 else f"{score:.1f}"
+            draw_text(canvas, points, x + width // 2, base - height - 18, 12, TEXT, "middle")
+            if labelled:
+                draw_text(canvas, label, x + width // 2, base + 3, 12, QUIET, "middle")
+
+    def draw(self, canvas: Canvas, sight: Sight) -> None:
+        """Nothing changes."""
 
 
 @dataclass(frozen=True)
@@ -343,6 +379,8 @@ def panels(evolution: Evolution, layout: Layout, palette: Palette = RED_BLUE) ->
         left.append(Race(evolution, Box(layout.left.x, top, layout.left.width, layout.legend.y - top - 20)))
     else:
         left.append(Game(evolution, layout.game, layout.facts))
+        top = layout.facts.bottom + 10
+        left.append(Scores(evolution, Box(layout.left.x, top, layout.left.width, layout.legend.y - top - 24)))
     values = [Values(evolution, stage, layout.values(stage)) for stage in range(len(evolution.stages))]
     return [*left, Legend(evolution, layout.legend, palette), Tiles(evolution, layout, painter), *values]
 

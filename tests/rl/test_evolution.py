@@ -24,7 +24,7 @@ from rl.evolution import figure as figures
 from rl.evolution.film import frames, render_evolution, save_still
 from rl.evolution.layout import Layout, best_layout
 from rl.evolution.moments import BEGINNING, LIFE, REWARD, SPREAD, VALUE
-from rl.evolution.panels import panels
+from rl.evolution.panels import Scores, panels
 from rl.network import NipsNetwork
 from seqxai.errors import CheckpointError, InputError
 from tests.rl.conftest import trajectory_of
@@ -203,6 +203,16 @@ def test_the_film_is_what_was_drawn(evolution, tmp_path):
     for sight in evolution.sights(range(5, 15)):
         tally.add(sight)
     assert film.table == tally.table()
+
+
+def test_the_scores_stand_beside_each_other(evolution):
+    canvas = np.zeros((300, 300, 3), np.uint8)
+    Scores(evolution, drawing.Box(0, 0, 300, 160)).background(canvas)
+    heights = [int((canvas[:, 100 * n + 5] == drawing.BAR).all(axis=1).sum()) for n in range(3)]
+    assert heights == [2, round(92 * 1 / 20), 92]  # scores 0, 1, 20; 160 less the caption, the numbers and the steps
+    canvas[:] = 0
+    Scores(evolution, drawing.Box(0, 0, 300, 100)).background(canvas)
+    assert not canvas.any(), "no room"
 
 
 def test_every_frame_shows_its_decision(evolution):
