@@ -7,7 +7,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
@@ -23,9 +23,9 @@ FORMAT, FORMAT_VERSION = "seqxai-relevance", 1
 class RelevanceFile:
     """An open file; made by :func:`open_relevance`."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
-        self._kept: list[ExplainedPart] = []
+        self._kept: dict[str, list[np.ndarray]] = {}
 
     def write(self, part: ExplainedPart) -> None:
         """Append the relevance of some decisions, in order.
@@ -34,17 +34,13 @@ class RelevanceFile:
             OSError: the disk is full; :func:`open_relevance` says so in a sentence.
         """
         self._file.write(np.ascontiguousarray(part.relevance, "<f4").tobytes())
-        self._kept.append(ExplainedPart(part.rows, part.relevance[:0], part.explained, part.q_values, part.ledger))
+        small = {"decisions": part.rows, "explained": part.explained, "q_values": part.q_values}
+        for name, values in (small | {f"ledger_{name}": values for name, values in part.ledger.items()}).items():
+            self._kept.setdefault(name, []).append(values)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything but the relevance, one row per decision written."""
-        kept = self._kept
-        arrays = {
-            "decisions": np.concatenate([part.rows for part in kept]),
-            "explained": np.concatenate([part.explained for part in kept]),
-            "q_values": np.concatenate([part.q_values for part in kept]),
-        }
-        return arrays | {f"ledger_{name}": np.concatenate([part.ledger[name] for part in kept]) for name in kept[0].ledger}
+        return {name: np.concatenate(parts) for name, parts in self._kept.items()}
 
 
 @contextmanager
@@ -71,8 +67,9 @@ def open_relevance(path: str | os.PathLike[str], decisions: Decisions, count: in
             file = RelevanceFile(member)
             yield file
         arrays = file.arrays()
-        if len(arrays["decisions"]) != count:
-            raise InputError(f"expected {count} decisions, got {len(arrays['decisions'])}; announce as many as are written")
+        written = len(arrays.get("decisions", ()))
+        if written != count:
+            raise InputError(f"expected {count} decisions, got {written}; announce as many as are written")
         arrays["chosen"] = decisions.trajectory.chosen[arrays["decisions"]]
         arrays["header"] = np.array(json.dumps(_header(decisions)))
         for name, array in arrays.items():

@@ -49,7 +49,11 @@ def colour_limit(relevance: Float32[np.ndarray, "decisions 4 84 84"], quantile: 
     Returns:
         The value of full colour, in units of the explained value per observed pixel; 1 where all relevance is 0.
     """
-    absolute = np.abs(relevance.sum(axis=1)).ravel()
+    return _quantile(np.abs(relevance.sum(axis=1)).ravel(), quantile)
+
+
+def _quantile(absolute: Float32[np.ndarray, " pixels"], quantile: float) -> float:
+    """The value that a share of these stays below; never 0."""
     place = min(len(absolute) - 1, int(quantile * len(absolute)))
     limit = float(np.partition(absolute, place)[place])
     return limit or float(absolute.max()) or 1.0
@@ -69,5 +73,6 @@ def measure(decisions: Decisions, quantile: float = QUANTILE, start: int = 0, st
     if isinstance(decisions, Explained):
         return Scale(colour_limit(decisions.relevance[start:stop], quantile), quantile, count, count)
     rows = np.unique(np.linspace(start, stop - 1, min(SAMPLES, count)).round().astype(np.int64))
-    summed = [decisions.part(rows[i : i + BATCH]).relevance.sum(axis=1, keepdims=True) for i in range(0, len(rows), BATCH)]
-    return Scale(colour_limit(np.concatenate(summed), quantile), quantile, len(rows), count)
+    batches = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
+    absolute = [np.abs(decisions.part(batch).relevance.sum(axis=1)).ravel() for batch in batches]
+    return Scale(_quantile(np.concatenate(absolute), quantile), quantile, len(rows), count)

@@ -113,11 +113,11 @@ def video(
     shape: dict[str, Any] = {"layout": layout, "size": _size(size), "scale": scale, "palette": palette}
     player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape)
     first, stop = _range(start, seconds, end, recorded)
+    moment = _moment(still, first, stop) if files.stills else None
     with progress_bars(quiet) as bar:
         if recorded is None:
             recorded = rl.record(player, game, seed, stop, progress=bar("play", stop), save_to=files.trajectory)
         explained = rl.explain_stream(recorded, player, composite, target)
-        moment = _moment(still, first, stop) if files.stills else None
         report: dict[str, Any] = {"game": recorded.game, "seed": recorded.seed}
         film = None
         if files.films:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import re
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -386,6 +387,20 @@ def test_one_command_writes_film_and_figure(folder, tmp_path):
     assert again.exit_code == 0, again.output
     assert "full colour at ±" in again.stdout
     assert [line.split()[0] for line in again.stdout.splitlines()[-5:-2]] == ["agent", "0", "20000"]
+
+
+@pytest.mark.atari
+def test_the_page_on_evolutions_runs(folder, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("av")
+    page = (Path(__file__).parents[2] / "docs" / "evolution.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "breakout").symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    shorter = block.replace("decisions=900", "decisions=20").replace("[120, 300]", "[3, 9]")
+    exec(compile(shorter, "evolution.md", "exec"), {})
+    assert {path.name for path in tmp_path.iterdir()} == {"runs", "evolution.mp4", "evolution.pdf"}
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["3", "9"]
 
 
 @pytest.mark.atari
