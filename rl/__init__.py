@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rl.checkpoints import load as load
     from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
+    from rl.evolution import evolution_figure as evolution_figure
+    from rl.evolution import evolve as evolve
+    from rl.evolution import render_evolution as render_evolution
     from rl.explaining import Explained as Explained
     from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
@@ -29,12 +32,15 @@ __all__ = [
     "Explained",
     "ExplainedStream",
     "Trajectory",
+    "evolution_figure",
+    "evolve",
     "explain",
     "explain_stream",
     "load",
     "load_run",
     "record",
     "render",
+    "render_evolution",
     "render_still",
     "save_agent",
     "shipped_agent",
@@ -43,14 +49,17 @@ __all__ = [
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
-    "Trajectory": "rl.trajectory",
     "ExplainedStream": "rl.explaining",
+    "Trajectory": "rl.trajectory",
+    "evolution_figure": "rl.evolution",
+    "evolve": "rl.evolution",
     "explain": "rl.explaining",
     "explain_stream": "rl.explaining",
     "load": "rl.checkpoints",
     "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
+    "render_evolution": "rl.evolution",
     "render_still": "rl.still",
     "save_agent": "rl.checkpoints",
     "shipped_agent": "rl.agents",

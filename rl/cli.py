@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import typer
 
-from rl.commands import video
+from rl.commands import evolve, video
 
 HELP = "Explain Atari agents: what do they look at when they decide?"
 
-COMMANDS = {"video": (video.video, video.EXAMPLE)}
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "video": (video.video, video.EXAMPLE),
+    "evolve": (evolve.evolve, evolve.EXAMPLE),
+}
 """Name: function and example.  A new command is a file in `rl/commands` and a line here."""
 
 app = typer.Typer(no_args_is_help=True, help=HELP, rich_markup_mode=None)

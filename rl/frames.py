@@ -184,6 +184,8 @@ class _Palette:
         flat = codes.view("<u4").reshape(pictures.shape[:3])
         numbers = self._numbers[flat]
         if not numbers.all():
+            if len(np.unique(flat[0])) > COLOURS_MAX:  # a photograph: no need to count all of its colours
+                return None
             new = np.unique(flat[numbers == 0])
             if len(self._codes) + len(new) > COLOURS_MAX:  # start again with the colours of these pictures alone
                 self._numbers[self._codes] = 0

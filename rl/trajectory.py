@@ -150,8 +150,8 @@ assert {field.name for field in fields(Trajectory)} == {*SCALARS, *ARRAYS, *FRAM
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
-    """One decision at a time is too little work to share: on a busy machine two threads are slower than one."""
+def one_thread() -> Iterator[None]:
+    """Within the block torch uses one thread: a decision is too little work to share, and two threads are slower than one."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -227,7 +227,7 @@ def record(
         return Trajectory(*facts, **rows.arrays())
 
     try:
-        with _one_thread():
+        with one_thread():
             for row in _play(agent, environment, to_game, epsilon, np.random.default_rng(seed), decisions):
                 rows.append(row)
                 if progress is not None:
