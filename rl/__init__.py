@@ -16,15 +16,22 @@ if TYPE_CHECKING:
     from rl.checkpoints import save_agent as save_agent
     from rl.explaining import Explained as Explained
     from rl.explaining import explain as explain
+    from rl.hooks import ExplainedEnv as ExplainedEnv
+    from rl.hooks import Explanation as Explanation
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
 
-__all__ = ["Agent", "Explained", "Trajectory", "explain", "load", "record", "render", "save_agent", "shipped_agent"]
+__all__ = [
+    "Agent", "Explained", "ExplainedEnv", "Explanation", "Trajectory", "explain", "load", "record", "render", "save_agent",
+    "shipped_agent",
+]  # fmt: skip
 
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
+    "ExplainedEnv": "rl.hooks",
+    "Explanation": "rl.hooks",
     "Trajectory": "rl.trajectory",
     "explain": "rl.explaining",
     "load": "rl.checkpoints",
