@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rl.agents import shipped_agent as shipped_agent
     from rl.checkpoints import Agent as Agent
     from rl.checkpoints import load as load
+    from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
     from rl.explaining import Explained as Explained
     from rl.explaining import explain as explain
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from rl.video import render as render
 
 __all__ = [
-    "Agent", "Explained", "ExplainedEnv", "Explanation", "Trajectory", "explain", "load", "record", "render", "save_agent",
+    "Agent", "Explained", "ExplainedEnv", "Explanation", "Trajectory", "explain", "load", "load_run", "record", "render", "save_agent",
     "shipped_agent",
 ]  # fmt: skip
 
@@ -35,6 +36,7 @@ _HOMES = {
     "Trajectory": "rl.trajectory",
     "explain": "rl.explaining",
     "load": "rl.checkpoints",
+    "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
     "save_agent": "rl.checkpoints",

@@ -296,6 +296,7 @@ class _Encoder:
         self._size, self._rate = size, rate
         self._queue: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
+        self._ended = False
         self._cancelled = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"encode {kind.name}", daemon=True)
 
@@ -338,11 +339,17 @@ class _Encoder:
             self._encode()
         except BaseException as error:  # told in the thread that writes
             self._error = error
-            while self._queue.get() is not None:
-                pass
+            while not self._ended:
+                self._next()
+
+    def _next(self) -> tuple[int, np.ndarray] | None:
+        """What was queued first; waits for it."""
+        item = self._queue.get()
+        self._ended = item is None
+        return item
 
     def _pictures(self) -> Iterator[tuple[int, np.ndarray]]:
-        while (item := self._queue.get()) is not None:
+        while (item := self._next()) is not None:
             if not self._cancelled.is_set():
                 yield item
 

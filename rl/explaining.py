@@ -151,7 +151,7 @@ def _check(trajectory: Trajectory, agent: Agent, batch: Any) -> int:
         raise InputError(
             f"the trajectory was played by another agent (weights {trajectory.agent_fingerprint}, "
             f"{trajectory.agent_steps} agent steps) than the one given (weights {agent.fingerprint}, "
-            f"{agent.agent_steps} agent steps); give the agent that played, or record again"
+            f"{agent.agent_steps} agent steps); give the agent that played, or explain trajectory.seen_by(agent)"
         )
     batch = whole_number("batch", batch)
     if batch < 1:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,14 +17,17 @@ from jaxtyping import Bool, Float32, Float64, Int64, UInt8
 from rl.checkpoints.agent import Agent
 from rl.checks import real_number, whole_number
 from rl.environment import Environment
-from rl.trajectory_file import ARRAYS, FORMAT, FORMAT_VERSION, SCALARS, SEED_MAX, SUFFIX, read
+from rl.frames import FramePacker, PackedFrames
+from rl.trajectory_file import ARRAYS, FRAMES, SCALARS, SEED_MAX, SUFFIX, read, write
 from seqxai.errors import InputError
-from seqxai.files import written_whole
+from seqxai.files import check_writable
 
 STACK = 4
 
 AGENT, CHANCE, PROTOCOL = 0, 1, 2
 """Who chose an action: the agent's largest Q-value, the ε-coin, or the rule that FIRE follows a lost life."""
+
+Pictures = np.ndarray | PackedFrames
 
 Progress = Callable[[int], None]
 """Called now and then with the number of decisions done so far."""
@@ -34,6 +36,9 @@ Progress = Callable[[int], None]
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Some decisions in a row, over one or more games.  Row t of each array belongs to decision t.
+
+    The pictures are kept packed, a hundredth to a thousandth of their size (:class:`rl.frames.PackedFrames`), and read by
+    row like an array: ``screens[t]``, ``screens[first:last]``, ``planes[rows]``.
 
     Attributes:
         game: the emulator's spelling.
@@ -59,8 +64,8 @@ class Trajectory:
     epsilon: float
     agent_fingerprint: str
     agent_steps: int
-    screens: UInt8[np.ndarray, "decisions 210 160 3"]
-    planes: UInt8[np.ndarray, "decisions 84 84"]
+    screens: UInt8[Pictures, "decisions 210 160 3"]
+    planes: UInt8[Pictures, "decisions 84 84"]
     starts: Bool[np.ndarray, " decisions"]
     ram: UInt8[np.ndarray, "decisions 128"]
     chosen: Int64[np.ndarray, " decisions"]
@@ -98,17 +103,38 @@ class Trajectory:
         same_game = (index >= 0) & (self.games[np.maximum(index, 0)] == self.games[rows, None])
         return np.where(same_game[:, :, None, None], self.planes[np.maximum(index, 0)], np.uint8(0))
 
+    def seen_by(self, agent: Agent, batch: int = 64) -> Trajectory:
+        """The same states and actions with the Q-values of another agent, so that its values can be explained here.
+
+        Args:
+            agent: any agent with the same actions, such as another checkpoint of one training.
+            batch: decisions per pass.
+
+        Returns:
+            A trajectory that counts as this agent's; who chose the actions it does not say.
+
+        Raises:
+            InputError: the agent has other actions.
+        """
+        if agent.actions != self.actions:
+            raise InputError(
+                f"the trajectory has the actions {' '.join(self.actions)}, the agent {' '.join(agent.actions)}; "
+                "give an agent with the same actions in the same order"
+            )
+        q_values = np.empty_like(self.q_values)
+        for start in range(0, len(self), batch):
+            rows = np.arange(start, min(start + batch, len(self)))
+            q_values[rows] = agent.q_values(torch.from_numpy(self.observations(rows))).numpy()
+        return replace(self, q_values=q_values, agent_fingerprint=agent.fingerprint, agent_steps=agent.agent_steps)
+
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write a compressed ``.npz``, whole or not at all.
+        """Write a compressed ``.npz``, whole or not at all; :mod:`rl.trajectory_file` says what is in it.
 
         Raises:
             InputError: the path cannot be written.
         """
-        header = {"format": FORMAT, "format_version": FORMAT_VERSION}
-        header |= {name: getattr(self, name) for name in SCALARS}
-        arrays = {name: getattr(self, name) for name in ARRAYS}
-        with written_whole(path, (SUFFIX,)) as partial, partial.open("wb") as file:
-            np.savez_compressed(file, header=np.array(json.dumps(header)), **arrays)
+        scalars = {name: getattr(self, name) for name in SCALARS}
+        write(path, scalars, {name: getattr(self, name) for name in (*ARRAYS, *FRAMES)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Trajectory:
@@ -120,7 +146,7 @@ class Trajectory:
         return cls(**read(path))
 
 
-assert {field.name for field in fields(Trajectory)} == {*SCALARS, *ARRAYS}  # what is recorded is saved
+assert {field.name for field in fields(Trajectory)} == {*SCALARS, *ARRAYS, *FRAMES}  # what is recorded is saved
 
 
 @contextmanager
@@ -134,6 +160,30 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Rows:
+    """What has been recorded so far; pictures are packed as they come."""
+
+    def __init__(self) -> None:
+        self._packers = {name: FramePacker(shape) for name, shape in FRAMES.items()}
+        self._lists: dict[str, list[Any]] = defaultdict(list)
+
+    def __len__(self) -> int:
+        return min(map(len, self._packers.values()))
+
+    def append(self, row: dict[str, Any]) -> None:
+        """One decision."""
+        for name in ARRAYS:
+            self._lists[name].append(row[name])
+        for name, packer in self._packers.items():
+            packer.append(row[name])
+
+    def arrays(self) -> dict[str, Any]:
+        """The arrays of a trajectory; where an interruption cut a decision in two, it is left out."""
+        count = len(self)
+        whole: dict[str, Any] = {name: packer.packed(count) for name, packer in self._packers.items()}
+        return whole | {name: np.array(self._lists[name][:count], dtype=dtype) for name, (dtype, _) in ARRAYS.items()}
+
+
 def record(
     agent: Agent,
     game: str | None = None,
@@ -141,6 +191,7 @@ def record(
     decisions: int | None = 450,
     epsilon: float = 0.01,
     progress: Progress | None = None,
+    save_to: str | os.PathLike[str] | None = None,
 ) -> Trajectory:
     """Let an agent play, and keep everything.
 
@@ -154,35 +205,64 @@ def record(
         decisions: how many; after a game is over the next begins.  None: one game to its end.
         epsilon: probability of a random action, 0 .. 1.
         progress: told the number of decisions taken so far.
+        save_to: also save the trajectory under this name; what was played until then if recording is interrupted.
 
     Returns:
         The trajectory; the same arguments give the identical one.
 
     Raises:
-        InputError: unknown game, a game whose actions are not the agent's, or a number out of range.
+        InputError: unknown game, a game whose actions are not the agent's, a number out of range, or a name that cannot
+            be written.
         DependencyError: the emulator is not installed.
     """
     seed, decisions, epsilon = _check_numbers(seed, decisions, epsilon)
+    if save_to is not None:
+        check_writable(save_to, (SUFFIX,))
     environment = Environment(agent.game if game is None else game, agent.preprocessing, seed)
     to_game = _match_actions(agent, environment)
-    chance = np.random.default_rng(seed)
-    rows: dict[str, list[Any]] = defaultdict(list)
-    over = True
-    with _one_thread():
-        while decisions is None or len(rows["chosen"]) < decisions:
-            if over and decisions is None and rows:
-                break
-            if over:
-                environment.reset()
-            row = _look(environment, over) | _decide(agent, environment, to_game, epsilon, chance)
-            outcome = environment.step(to_game[row["chosen"]])
-            row["rewards"], over = outcome.reward, outcome.game_over
-            for name, value in row.items():
-                rows[name].append(value)
-            if progress is not None:
-                progress(len(rows["chosen"]))
-    arrays: dict[str, Any] = {name: np.array(rows[name], dtype=dtype) for name, (dtype, _) in ARRAYS.items()}
-    return Trajectory(environment.game, agent.actions, seed, epsilon, agent.fingerprint, agent.agent_steps, **arrays)
+    rows = _Rows()
+
+    def played() -> Trajectory:
+        facts = (environment.game, agent.actions, seed, epsilon, agent.fingerprint, agent.agent_steps)
+        return Trajectory(*facts, **rows.arrays())
+
+    try:
+        with _one_thread():
+            for row in _play(agent, environment, to_game, epsilon, np.random.default_rng(seed), decisions):
+                rows.append(row)
+                if progress is not None:
+                    progress(len(rows))
+    except BaseException:
+        if save_to is not None and len(rows):
+            with suppress(InputError):  # what interrupted the game is told, not what came after
+                played().save(save_to)
+        raise
+    trajectory = played()
+    if save_to is not None:
+        trajectory.save(save_to)
+    return trajectory
+
+
+def _play(
+    agent: Agent,
+    environment: Environment,
+    to_game: list[int],
+    epsilon: float,
+    chance: np.random.Generator,
+    decisions: int | None,
+) -> Iterator[dict[str, Any]]:
+    """One row per decision; to the end of the game when their number is None."""
+    over, done = True, 0
+    while decisions is None or done < decisions:
+        if over and decisions is None and done:
+            return
+        if over:
+            environment.reset()
+        row = _look(environment, over) | _decide(agent, environment, to_game, epsilon, chance)
+        outcome = environment.step(to_game[row["chosen"]])
+        row["rewards"], over = outcome.reward, outcome.game_over
+        done += 1
+        yield row
 
 
 def _check_numbers(seed: Any, decisions: Any, epsilon: Any) -> tuple[int, int | None, float]:

@@ -1,4 +1,10 @@
-"""The file of a trajectory: what is in it, and everything that can be wrong with one."""
+"""The file of a trajectory: what is in it, and everything that can be wrong with one.
+
+An ``.npz`` archive, which ``numpy.load`` opens too, of arrays without pickles.  ``header`` is a JSON object: format,
+version, and the entries of `SCALARS`.  The entries of `ARRAYS` have one row per decision.  The pictures (`FRAMES`) are kept in
+pieces, see :mod:`rl.frames`: ``screens`` holds the bytes of all pieces, ``screens_ends`` where each ends.  Version 1 held
+them as plain arrays, and is still read.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +18,14 @@ from typing import Any
 import numpy as np
 
 from rl.checks import check_readable, shown
+from rl.frames import PIECE, PackedFrames, pack
 from seqxai.errors import InputError
+from seqxai.files import written_whole
 
 SUFFIX = ".npz"
 FORMAT = "seqxai-trajectory"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+VERSIONS = (1, 2)
 SEED_MAX = 2**32 - 1
 CHOOSERS = 3
 """`AGENT`, `CHANCE` and `PROTOCOL` of :mod:`rl.trajectory` are the numbers below this."""
@@ -25,8 +34,6 @@ AGAIN = "record the trajectory again"
 
 SCALARS = ("game", "actions", "seed", "epsilon", "agent_fingerprint", "agent_steps")
 ARRAYS = {  # name: type, shape after the decisions; None stands for the number of actions
-    "screens": (np.uint8, (210, 160, 3)),
-    "planes": (np.uint8, (84, 84)),
     "starts": (np.bool_, ()),
     "ram": (np.uint8, (128,)),
     "chosen": (np.int64, ()),
@@ -35,6 +42,29 @@ ARRAYS = {  # name: type, shape after the decisions; None stands for the number 
     "q_values": (np.float32, (None,)),
     "lives": (np.int64, ()),
 }
+FRAMES = {"screens": (210, 160, 3), "planes": (84, 84)}
+"""The pictures: shape of one."""
+
+
+def write(path: str | os.PathLike[str], scalars: dict[str, Any], arrays: dict[str, Any]) -> None:
+    """Write a file, whole or not at all.
+
+    Args:
+        path: ending in ``.npz``.
+        scalars: the entries of `SCALARS`.
+        arrays: the entries of `ARRAYS` and of `FRAMES`; pictures may be packed or not.
+
+    Raises:
+        InputError: the path cannot be written.
+    """
+    header = {"format": FORMAT, "format_version": FORMAT_VERSION} | scalars
+    members = {name: arrays[name] for name in ARRAYS}
+    for name in FRAMES:
+        pieces = pack(arrays[name]).pieces
+        members[name] = np.frombuffer(b"".join(pieces), np.uint8)
+        members[f"{name}_ends"] = np.cumsum([len(piece) for piece in pieces], dtype=np.int64)
+    with written_whole(path, (SUFFIX,)) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, header=np.array(json.dumps(header)), **members)
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -50,17 +80,22 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     header, arrays = _read_parts(path)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path} is not a trajectory saved by seqxai; save one with Trajectory.save")
-    if header.get("format_version") != FORMAT_VERSION:
-        raise InputError(
-            f"{path} has format version {shown(header.get('format_version'))}, this seqxai reads {FORMAT_VERSION}; {AGAIN}"
-        )
-    missing = [name for name in SCALARS if name not in header] + [name for name in ARRAYS if name not in arrays]
+    version = header.get("format_version")
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
+        raise InputError(f"{path} has format version {shown(version)}, this seqxai reads {known}; {AGAIN}")
+    ends = [f"{name}_ends" for name in FRAMES] if version > 1 else []
+    missing = [name for name in SCALARS if name not in header]
+    missing += [name for name in (*ARRAYS, *FRAMES, *ends) if name not in arrays]
     if missing:
         raise InputError(f"{path} lacks {', '.join(missing)}; {AGAIN}")
     _check_scalars(path, header)
     _check_shapes(path, len(header["actions"]), arrays)
     _check_values(path, len(header["actions"]), arrays)
-    return {name: header[name] for name in SCALARS} | arrays | {"actions": tuple(header["actions"])}
+    decisions = len(arrays["chosen"])
+    frames = {name: (_plain if version == 1 else _packed)(path, name, decisions, arrays) for name in FRAMES}
+    own = {name: arrays[name] for name in ARRAYS}
+    return {name: header[name] for name in SCALARS} | own | frames | {"actions": tuple(header["actions"])}
 
 
 def _read_parts(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
@@ -70,7 +105,7 @@ def _read_parts(path: Path) -> tuple[Any, dict[str, np.ndarray]]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             header = json.loads(str(file["header"])) if "header" in file else {}
-            return header, {name: file[name] for name in ARRAYS if name in file}
+            return header, {name: file[name] for name in file.files if name != "header"}
     except Exception as error:  # bytes at random: zlib, zipfile, json and numpy each fail in ways of their own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path} is damaged ({reason[:200]}); {AGAIN}") from error
@@ -99,14 +134,37 @@ def _check_scalars(path: Path, header: dict[str, Any]) -> None:
 
 def _check_shapes(path: Path, actions: int, arrays: dict[str, np.ndarray]) -> None:
     """Every array of its type, and all of one length."""
-    decisions = next((array.shape[0] for array in arrays.values() if array.ndim), 0)
+    decisions = next((arrays[name].shape[0] for name in ARRAYS if arrays[name].ndim), 0)
     for name, (dtype, shape) in ARRAYS.items():
         expected = (decisions, *(actions if size is None else size for size in shape))
-        found = arrays[name]
-        if found.dtype != dtype or found.shape != expected:
-            raise InputError(
-                f"{path}: {name} should be {np.dtype(dtype)} {expected}, is {found.dtype} {found.shape}; {AGAIN}"
-            )
+        _check_shape(path, name, arrays[name], dtype, expected)
+
+
+def _check_shape(path: Path, name: str, found: np.ndarray, dtype: Any, expected: tuple[int, ...]) -> None:
+    """One array."""
+    if found.dtype != dtype or found.shape != expected:
+        raise InputError(
+            f"{path}: {name} should be {np.dtype(dtype)} {expected}, is {found.dtype} {found.shape}; {AGAIN}"
+        )
+
+
+def _plain(path: Path, name: str, decisions: int, arrays: dict[str, np.ndarray]) -> PackedFrames:
+    """Pictures of version 1."""
+    _check_shape(path, name, arrays[name], np.uint8, (decisions, *FRAMES[name]))
+    return pack(arrays[name])
+
+
+def _packed(path: Path, name: str, decisions: int, arrays: dict[str, np.ndarray]) -> PackedFrames:
+    """Pictures in pieces."""
+    content, ends = arrays[name], arrays[f"{name}_ends"]
+    _check_shape(path, f"{name}_ends", ends, np.int64, (-(-decisions // PIECE),))
+    size = int(ends[-1]) if len(ends) else 0
+    _check_shape(path, name, content, np.uint8, (size,))
+    if (np.diff(ends, prepend=0) <= 0).any():
+        raise InputError(f"{path}: {name}_ends should grow, is {shown(ends.tolist())}; {AGAIN}")
+    data = content.tobytes()
+    pieces = [data[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+    return PackedFrames(pieces, decisions, FRAMES[name])
 
 
 def _check_values(path: Path, actions: int, arrays: dict[str, np.ndarray]) -> None:

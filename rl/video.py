@@ -5,27 +5,17 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from rl.checks import real_number, whole_number
 from rl.drawing import Canvas
+from rl.encoding import FPS, check_film, open_film
 from rl.explaining import Explained
 from rl.panels import Layout, colour_limit, empty_canvas, panels
-from seqxai.errors import DependencyError, InputError
-from seqxai.files import check_writable, written_whole
-
-SUFFIX = ".mp4"
-CODEC = "libx264"
-ENCODER = {"crf": "20", "preset": "ultrafast", "x264-params": "cabac=1:deblock=1"}
-"""As small as the preset "superfast", in two thirds of its time: flat areas need no search for motion."""
-
-FPS = 15.0
-"""Real time: 60 emulator frames a second, 4 per decision."""
+from seqxai.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -57,11 +47,11 @@ def render(
     quantile: float = 0.995,
     progress: Callable[[int], None] | None = None,
 ) -> Video:
-    """Write an H.264 video of explained decisions that every browser plays.
+    """Write a video of explained decisions.
 
     Args:
         explained: what to show.
-        path: file name ending in ``.mp4``.
+        path: file name ending in ``.mp4``, ``.webm``, ``.gif`` or ``.apng``.
         fps: decisions per second; 15 is the game's own speed.
         scale: video pixels per game pixel, 2 .. 8.
         quantile: share of pixels, over all frames, whose relevance stays below full colour: one scale for all frames.
@@ -76,35 +66,15 @@ def render(
     """
     path = Path(path)
     fps, scale, quantile = _check_numbers(explained, fps, scale, quantile)
-    av = encoder_module()
-    check_writable(path, (SUFFIX,))
+    check_film(path)
     limit = colour_limit(explained.relevance, quantile)
     layout = Layout(scale)
-    with written_whole(path, (SUFFIX,)) as partial:
-        try:
-            _encode(av, partial, layout, fps, frames(explained, layout, limit, fps), progress)
-        except av.error.FFmpegError as error:
-            raise InputError(f"encoding {path} failed: {error}") from error
+    with open_film(path, layout.width, layout.height, fps) as film:
+        for picture in frames(explained, layout, limit, fps):
+            film.write(picture)
+            if progress is not None:
+                progress(film.frames)
     return Video(path, len(explained), layout.width, layout.height, limit, path.stat().st_size)
-
-
-def encoder_module() -> ModuleType:
-    """PyAV, with an H.264 encoder in it.
-
-    Raises:
-        DependencyError: PyAV is missing, or was built without the encoder.
-    """
-    try:
-        import av
-    except ImportError as error:
-        raise DependencyError(
-            f"videos need the package av, which cannot be imported ({error}); install it with: pip install 'seqxai[rl]'"
-        ) from error
-    if CODEC not in av.codecs_available:
-        raise DependencyError(
-            f"the installed av {av.__version__} has no {CODEC} encoder; install its wheel: pip install --upgrade av"
-        )
-    return av
 
 
 def _check_numbers(explained: Explained, fps: Any, scale: Any, quantile: Any) -> tuple[float, int, float]:
@@ -143,28 +113,3 @@ def frames(explained: Explained, layout: Layout, limit: float, fps: float = FPS)
         for panel in parts:
             panel.draw(canvas, decision)
         yield canvas
-
-
-def _encode(
-    av: ModuleType,
-    path: Path,
-    layout: Layout,
-    fps: float,
-    pictures: Iterator[Canvas],
-    progress: Callable[[int], None] | None,
-) -> None:
-    """Feed pictures to the encoder and close the file."""
-    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-        stream = container.add_stream(CODEC, rate=Fraction(fps).limit_denominator(1001))
-        stream.width, stream.height, stream.pix_fmt = layout.width, layout.height, "yuv420p"
-        stream.options = ENCODER
-        stream.thread_count = 1  # the same file on every machine
-        context = stream.codec_context  # players assume BT.709 for pictures of this size: say so, and convert so
-        context.colorspace = context.color_primaries = context.color_trc = 1
-        to_yuv = av.video.reformatter.VideoReformatter()  # one for all frames: setting it up costs as much as using it
-        for number, picture in enumerate(pictures, start=1):
-            frame = av.VideoFrame.from_numpy_buffer(picture, format="rgb24")  # shared, not copied
-            container.mux(stream.encode(to_yuv.reformat(frame, format="yuv420p", dst_colorspace="ITU709")))
-            if progress is not None:
-                progress(number)
-        container.mux(stream.encode())

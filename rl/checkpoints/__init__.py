@@ -4,5 +4,8 @@ from rl.checkpoints.agent import Agent as Agent
 from rl.checkpoints.agent import Score as Score
 from rl.checkpoints.native import load as load
 from rl.checkpoints.native import save_agent as save_agent
+from rl.checkpoints.run import Checkpoint as Checkpoint
+from rl.checkpoints.run import Run as Run
+from rl.checkpoints.run import load_run as load_run
 
-__all__ = ["Agent", "Score", "load", "save_agent"]
+__all__ = ["Agent", "Checkpoint", "Run", "Score", "load", "load_run", "save_agent"]

@@ -11,6 +11,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from rl.checkpoints import sequential
 from rl.checkpoints.agent import Agent, Score
 from rl.checks import check_readable, real_number, shown, whole_number
 from rl.games import game_actions, resolve_game
@@ -77,7 +80,7 @@ def load(path: str | os.PathLike[str]) -> Agent:
     """Read an agent from a file, checking everything that can be checked; nothing in the file is executed.
 
     Args:
-        path: a file :func:`save_agent` wrote.
+        path: a file :func:`save_agent` wrote, or a plain ``Sequential`` (:mod:`rl.checkpoints.sequential`).
 
     Returns:
         The agent, its network in float32, in evaluation mode, without gradients.
@@ -87,12 +90,44 @@ def load(path: str | os.PathLike[str]) -> Agent:
         DependencyError: the emulator, which knows the game's actions, is not installed.
     """
     path = Path(path)
+    facts = describe(path)
+    return Agent(network=_network(path, facts.architecture, _tensors(path, facts.architecture), len(facts.actions)), **vars(facts))
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of its agent, its weights unread: the fields of :class:`Agent` but for the network."""
+
+    game: str
+    actions: tuple[str, ...]
+    preprocessing: Preprocessing
+    agent_steps: int
+    score: Score | None
+    algorithm: str
+    architecture: str
+
+
+def describe(path: str | os.PathLike[str]) -> Description:
+    """Read and check what a checkpoint says of its agent; the weights are not read.
+
+    Args:
+        path: as for :func:`load`.
+
+    Raises:
+        CheckpointError: as :func:`load`, but for what is wrong with weights.
+        DependencyError: the emulator, which knows the game's actions, is not installed.
+    """
+    path = Path(path)
     check_is_safetensors(path)
-    metadata, tensors = _read(path)
-    _check_format(path, metadata)
+    with _opened(path) as file:
+        metadata, names = dict(file.metadata() or {}), list(file.keys())
+    if sequential.recognised(metadata, names):
+        metadata = sequential.translated_metadata(path, metadata)
+    else:
+        _check_format(path, metadata)
+    _check_network(path, metadata)
     game, actions = _game_and_actions(path, metadata)
-    return Agent(
-        network=_network(path, metadata, tensors, len(actions)),
+    return Description(
         game=game,
         actions=actions,
         preprocessing=_preprocessing(path, metadata),
@@ -150,18 +185,27 @@ def _check_length(path: Path, size: int, rest: bytes, rest_bytes: int) -> None:
         )
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Metadata and tensors of a safetensors file."""
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A safetensors file open for reading."""
     try:
         with safe_open(path, framework="pt") as file:
-            return dict(file.metadata() or {}), {name: file.get_tensor(name) for name in file.keys()}
+            yield file
     except Exception as error:  # bytes at random: safetensors and torch each fail in ways of their own
         reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(f"{path} is damaged ({reason[:200]}); {COPY}") from error
 
 
+def _tensors(path: Path, architecture: str) -> dict[str, torch.Tensor]:
+    """The weights, by the names they have in the network."""
+    with _opened(path) as file:
+        metadata, names = dict(file.metadata() or {}), list(file.keys())
+        own = sequential.own_names(architecture, names) if sequential.recognised(metadata, names) else {}
+        return {own.get(name, name): file.get_tensor(name) for name in names}
+
+
 def _check_format(path: Path, metadata: dict[str, str]) -> None:
-    """Refuse files of other programs and of later versions, and unknown networks."""
+    """Refuse files of other programs and of later versions."""
     if metadata.get("format") != FORMAT:
         raise CheckpointError(
             f"{path} does not say what it is: expected the metadata format={FORMAT!r}, got {shown(metadata.get('format'))}; "
@@ -172,6 +216,10 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
             f"{path} has format version {shown(metadata.get('format_version'))}, this seqxai reads {FORMAT_VERSION!r}; "
             "use the seqxai that wrote it, or a newer one"
         )
+
+
+def _check_network(path: Path, metadata: dict[str, str]) -> None:
+    """Refuse a network nobody here knows."""
     if metadata.get("network") not in NETWORKS:
         raise CheckpointError(
             f"{path} names the network {shown(metadata.get('network'))}; known networks: {', '.join(sorted(NETWORKS))}; "
@@ -208,15 +256,15 @@ def _game_and_actions(path: Path, metadata: dict[str, str]) -> tuple[str, tuple[
     return game, tuple(actions)
 
 
-def _network(path: Path, metadata: dict[str, str], tensors: dict[str, torch.Tensor], actions: int) -> QNetwork:
+def _network(path: Path, architecture: str, tensors: dict[str, torch.Tensor], actions: int) -> QNetwork:
     """The network with the file's weights, once every tensor fits."""
     with torch.device("meta"):
-        network = NETWORKS[metadata["network"]](actions)
+        network = NETWORKS[architecture](actions)
     expected = network.state_dict()
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
         raise CheckpointError(
-            f"{path} is not a {metadata['network']!r} network: "
+            f"{path} is not a {architecture!r} network: "
             f"missing tensors {missing or 'none'}, unexpected tensors {extra[:10] or 'none'}; {AGAIN}"
         )
     for name, tensor in tensors.items():

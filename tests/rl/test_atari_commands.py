@@ -60,7 +60,7 @@ def test_the_summary_for_people(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "error", "text"),
     [
-        (("--out", "a.avi"), InputError, "expected a name ending in .mp4"),
+        (("--out", "a.avi"), InputError, "expected a name ending in .mp4, .webm, .gif or .apng"),
         (("--out", "no/a.mp4"), InputError, "is missing; create it first"),
         (("--out", "a.mp4", "--trajectory-out", "b.txt"), InputError, "expected a name ending in .npz"),
         (("--out", "a.mp4", "--agent", "none.safetensors"), CheckpointError, "the file does not exist"),

@@ -43,7 +43,7 @@ def test_explains_the_value_of_the_action_taken_and_loses_nothing(explained, pla
 
 @pytest.mark.atari
 def test_a_black_tunnel_has_relevance_under_the_box_rule_and_none_under_epsilon(played, shipped):
-    planes = played.planes.copy()
+    planes = played.planes[:]
     planes[:, 23:37, 33:42] = 0  # two columns of bricks, from the open field to the gap behind the wall
     dug = dataclasses.replace(played, planes=planes)
     q_values = np.concatenate(

@@ -15,6 +15,7 @@ import torch
 
 import rl
 from rl.environment import Environment
+from rl.network import NatureNetwork
 from rl.preprocessing import Preprocessing
 from rl.trajectory import AGENT, CHANCE, PROTOCOL, Trajectory
 from seqxai.errors import InputError
@@ -25,7 +26,10 @@ FIELDS = [field.name for field in dataclasses.fields(Trajectory)]
 def assert_same(first: Trajectory, second: Trajectory) -> None:
     for name in FIELDS:
         a, b = getattr(first, name), getattr(second, name)
-        assert type(a) is type(b)
+        if name in ("screens", "planes"):  # packed or not, they are the same pictures
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        else:
+            assert type(a) is type(b)
         np.testing.assert_array_equal(a, b, err_msg=name)
 
 
@@ -186,6 +190,53 @@ def test_save_and_load(made_up, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["played.npz"]
 
 
+def test_version_1_is_still_read(made_up, tmp_path):
+    path = tmp_path / "old.npz"
+    made_up.save(path)
+    with np.load(path) as file:
+        header = json.loads(str(file["header"])) | {"format_version": 1}
+        entries = {name: file[name] for name in file.files if not name.startswith(("screens", "planes"))}
+    entries |= {"header": np.array(json.dumps(header)), "screens": made_up.screens, "planes": made_up.planes}
+    np.savez_compressed(path, **entries)
+    assert_same(Trajectory.load(path), made_up)
+    np.savez(path, **{**entries, "planes": made_up.planes[:9]})
+    with pytest.raises(InputError, match=r"planes should be uint8 \(10, 84, 84\), is uint8 \(9, 84, 84\)"):
+        Trajectory.load(path)
+
+
+@pytest.mark.atari
+def test_what_was_played_until_an_interruption_is_kept(shipped, played, tmp_path):
+    def stop(done):
+        if done == 70:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rl.record(shipped, seed=1, decisions=130, progress=stop, save_to=tmp_path / "part.npz")
+    kept = Trajectory.load(tmp_path / "part.npz")
+    assert len(kept) == 70
+    np.testing.assert_array_equal(kept.screens, played.screens[:70])
+    np.testing.assert_array_equal(kept.q_values, played.q_values[:70])
+
+
+def test_recording_to_a_place_that_cannot_be_written_is_refused_before_playing(untrained, tmp_path):
+    with pytest.raises(InputError, match="is missing; create it first"):
+        rl.record(untrained, decisions=10**6, save_to=tmp_path / "no" / "a.npz")
+
+
+def test_the_same_states_seen_by_another_agent(made_up, untrained):
+    with torch.no_grad():
+        network = NatureNetwork(4).eval().requires_grad_(False)
+    other = dataclasses.replace(untrained, network=network, agent_steps=9)
+    seen = made_up.seen_by(other, batch=3)
+    np.testing.assert_allclose(seen.q_values, other.q_values(torch.from_numpy(made_up.observations())), rtol=1e-5)
+    assert (seen.agent_fingerprint, seen.agent_steps) == (other.fingerprint, 9)
+    assert seen.screens is made_up.screens
+    explained = rl.explain(seen, other, target="largest")
+    np.testing.assert_allclose(explained.explained, seen.q_values.max(axis=1), rtol=1e-5)
+    with pytest.raises(InputError, match="has the actions NOOP FIRE RIGHT LEFT, the agent LEFT FIRE; give an agent"):
+        made_up.seen_by(dataclasses.replace(other, actions=("LEFT", "FIRE")))
+
+
 def test_nothing_half_written_stays(made_up, tmp_path, monkeypatch):
     def interrupted(file, **arrays):
         file.write(b"half")
@@ -221,12 +272,17 @@ def stored(trajectory, path, **changes):
     ("changes", "text"),
     [
         ({"header": {"format": "other"}}, "is not a trajectory saved by seqxai"),
-        ({"header": {"format_version": 9}}, "has format version 9, this seqxai reads 1; record the trajectory again"),
+        ({"header": {"format_version": 9}}, "has format version 9, this seqxai reads 1 and 2; record the trajectory again"),
         ({"ram": None}, "lacks ram; record the trajectory again"),
         ({"lives": np.zeros(3, np.int64)}, "lives should be int64 (10,), is int64 (3,)"),
         ({"q_values": np.zeros((10, 6), np.float32)}, "q_values should be float32 (10, 4), is float32 (10, 6)"),
         ({"rewards": np.zeros(10, np.float32)}, "rewards should be float64 (10,), is float32 (10,)"),
-        ({"planes": np.array(1, np.uint8)}, "planes should be uint8 (10, 84, 84), is uint8 ()"),
+        ({"planes": np.array(1, np.uint8)}, "is uint8 (); record the trajectory again"),
+        ({"planes": np.zeros(0, np.uint8)}, "is uint8 (0,); record the trajectory again"),
+        ({"planes_ends": None}, "lacks planes_ends; record the trajectory again"),
+        ({"planes_ends": np.zeros(2, np.int64)}, "planes_ends should be int64 (1,), is int64 (2,)"),
+        ({"screens_ends": np.zeros(1), "screens": np.zeros(0, np.uint8)}, "screens_ends should be int64 (1,), is float64"),
+        ({"screens_ends": np.zeros(1, np.int64), "screens": np.zeros(0, np.uint8)}, "screens_ends should grow, is [0]"),
         ({"starts": np.zeros(10, bool)}, "the first decision should be the start of a game, starts has False"),
         ({"chosen_by": np.full(10, 77, np.uint8)}, "chosen_by should be 0 .. 2, has 77"),
         ({"chosen": np.full(10, -1)}, "chosen should be 0 .. 3, has -1"),

@@ -1,0 +1,48 @@
+"""What the commands share: progress bars, and places that can be written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from seqxai.errors import InputError
+
+DECISIONS_PER_SECOND = 15
+
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Progress bars on stderr: give a name and a total, get a function that takes what is done so far."""
+    if quiet:
+        yield lambda name, total: lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description:8}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+
+        def start(name: str, total: int) -> Callable[[int], None]:
+            """A new bar below the others, once there is something to show."""
+
+            def update(done: int) -> None:
+                if name not in tasks:
+                    tasks[name] = progress.add_task(name, total=total)
+                progress.update(tasks[name], completed=done)
+
+            return update
+
+        yield start
+
+
+def check_place(path: Path, *suffixes: str) -> None:
+    """Refuse a place for a file that cannot be written, and say when a part of the path is itself a file."""
+    from seqxai.files import check_writable
+
+    with suppress(OSError, ValueError):  # a name no file can have: told below
+        blocking = next((parent for parent in path.parents if parent.is_file()), None)
+        if blocking is not None:
+            raise InputError(f"Cannot write {str(path)!r}: {str(blocking)!r} is a file, not a directory; choose another place.")
+    check_writable(path, suffixes)
