@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from rl.checkpoints import load_run as load_run
     from rl.checkpoints import save_agent as save_agent
     from rl.explaining import Explained as Explained
+    from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
+    from rl.explaining import explain_stream as explain_stream
     from rl.hooks import ExplainedEnv as ExplainedEnv
     from rl.hooks import Explanation as Explanation
     from rl.trajectory import Trajectory as Trajectory
@@ -24,9 +26,21 @@ if TYPE_CHECKING:
     from rl.video import render as render
 
 __all__ = [
-    "Agent", "Explained", "ExplainedEnv", "Explanation", "Trajectory", "explain", "load", "load_run", "record", "render", "save_agent",
+    "Agent",
+    "Explained",
+    "ExplainedEnv",
+    "ExplainedStream",
+    "Explanation",
+    "Trajectory",
+    "explain",
+    "explain_stream",
+    "load",
+    "load_run",
+    "record",
+    "render",
+    "save_agent",
     "shipped_agent",
-]  # fmt: skip
+]
 
 _HOMES = {
     "Agent": "rl.checkpoints",
@@ -34,7 +48,9 @@ _HOMES = {
     "ExplainedEnv": "rl.hooks",
     "Explanation": "rl.hooks",
     "Trajectory": "rl.trajectory",
+    "ExplainedStream": "rl.explaining",
     "explain": "rl.explaining",
+    "explain_stream": "rl.explaining",
     "load": "rl.checkpoints",
     "load_run": "rl.checkpoints",
     "record": "rl.trajectory",

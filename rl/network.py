@@ -27,6 +27,9 @@ class QNetwork(nn.Module):
     outputs = ("values",)
     """The layers with one output per action."""
 
+    state_value: str | None = None
+    """The layer whose one output is the value of the state, where the network has one."""
+
     def __init__(self, actions: int) -> None:
         super().__init__()
         self.actions = actions
@@ -110,6 +113,7 @@ class DuelingNetwork(QNetwork):
     """
 
     outputs = ("advantage",)
+    state_value = "value"
 
     def __init__(self, actions: int) -> None:
         super().__init__(actions)

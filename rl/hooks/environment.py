@@ -102,7 +102,7 @@ class ExplainedEnv(gym.Wrapper):
         q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in (call ``eval()`` where
             dropout or batch norm should not be in training mode).
         target: what is explained: ``"chosen"`` (Q of the action taken), ``"largest"``, ``"contrast"`` (chosen minus the best
-            of the others), ``"contrast-mean"`` (minus their mean), ``"value"`` (of a dueling network), an action's name, or an object
+            of the others), ``"contrast-mean"`` (minus their mean), ``"state-value"`` (of a dueling network), an action's name, or an object
             of :mod:`seqxai.targets`.
         composite: rules by name or as an object; by default ``"epsilon-gamma-box"`` for uint8 images and ``"epsilon"`` otherwise.
         preprocess: what you do to a batch of observations before the network (``lambda x: x / 255``), in torch operations.  It

@@ -30,7 +30,7 @@ class Explainer:
         observation_space: of one environment; a ``Box``.
         action_space: of one environment; ``Discrete``.
         target: ``"chosen"``, ``"largest"``, ``"contrast"`` (with the runner-up), ``"contrast-mean"`` (with the mean of the
-            others), ``"value"`` (of a dueling network), an action's name, or an object of :mod:`seqxai.targets`.
+            others), ``"state-value"`` (of a dueling network), an action's name, or an object of :mod:`seqxai.targets`.
         composite: a name or an object of :mod:`seqxai.composites`; by default ``"epsilon-gamma-box"`` for uint8 images, where
             black pixels would otherwise get nothing, and ``"epsilon"`` for everything else.
         preprocess: what happens to a batch of observations before the network, in torch operations; it is part of the recorded run,

@@ -9,10 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from rl.checks import shown
+from rl.targets import CONTRAST, CONTRAST_MEAN, KINDS, STATE_VALUE
 from seqxai.errors import InputError
 from seqxai.targets import Step, Target, Unit
-
-KINDS = ("chosen", "largest", "contrast", "contrast-mean", "value")
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,9 @@ class Decision(Target):
             subjects = scores.argmax(1)
         rows = torch.arange(len(subjects), device=scores.device)
         weights = torch.zeros_like(scores)
-        if self.kind == "contrast-mean":
-            weights -= 1.0 / max(1, scores.shape[1] - 1)
-        if self.kind == "contrast" and scores.shape[1] > 1:
+        if self.kind == CONTRAST_MEAN:
+            weights -= 1.0 / (scores.shape[1] - 1)
+        if self.kind == CONTRAST:
             others = scores.clone()
             others[rows, subjects] = -torch.inf
             weights[rows, others.argmax(1)] = -1.0
@@ -60,7 +59,7 @@ class Goal:
     Attributes:
         asked: a kind, an action's name, or a target object.
         names: of the actions.
-        value_path: the module that gives the state's value, for ``"value"``.
+        value_path: the module that gives the state's value, for ``"state-value"``.
         quantity: what the network's outputs are called, such as ``Q``.
     """
 
@@ -78,7 +77,7 @@ class Goal:
         """The target for the actions taken, one per sample."""
         if isinstance(self.asked, Target):
             return self.asked
-        if self.asked == "value":
+        if self.asked == STATE_VALUE:
             return Unit(str(self.value_path), (-1, 0) if recurrent else 0)
         named = self.named
         kind = "chosen" if named is not None else self.asked
@@ -89,15 +88,15 @@ class Goal:
         """The explained value in words, such as ``Q(LEFT) - Q(NOOP)``."""
         if isinstance(self.asked, Target):
             return str(self.asked)
-        if self.asked == "value":
-            return "V"
+        if self.asked == STATE_VALUE:
+            return "V(state)"
         named = self.named
         subject = int(values.argmax()) if self.asked == "largest" else action if named is None else named
         text = f"{self.quantity}({self.names[subject]})"
-        if self.asked == "contrast" and len(self.names) > 1:
+        if self.asked == CONTRAST:
             rival = max((i for i in range(len(self.names)) if i != subject), key=lambda i: float(values[i]))
             return f"{text} - {self.quantity}({self.names[rival]})"
-        return f"{text} - mean of the others" if self.asked == "contrast-mean" else text
+        return f"{text} - mean of the others" if self.asked == CONTRAST_MEAN else text
 
 
 def action_index(name: str, names: tuple[str, ...]) -> int | None:
@@ -110,9 +109,9 @@ def ensure(asked: Any, names: tuple[str, ...], network: Any, quantity: str) -> G
     """Check what a user asked for.
 
     Args:
-        asked: one of :data:`KINDS`, an action's name, or a :class:`seqxai.targets.Target`.
+        asked: one of :data:`rl.targets.KINDS`, an action's name, or a :class:`seqxai.targets.Target`.
         names: of the actions.
-        network: whose module ``value`` is the state's value.
+        network: whose state may be valued: by the module its attribute ``state_value`` names, or by one called ``value``.
         quantity: what its outputs are called.
 
     Raises:
@@ -126,12 +125,17 @@ def ensure(asked: Any, names: tuple[str, ...], network: Any, quantity: str) -> G
         raise InputError(
             f"Unknown target {shown(asked)}: expected one of {', '.join((*KINDS, *names))}, or an object of seqxai.targets."
         )
-    if asked != "value":
+    if asked in (CONTRAST, CONTRAST_MEAN) and len(names) < 2:
+        raise InputError(f"The target {asked!r} compares actions, but there is only {names[0]}; choose 'chosen'.")
+    if asked != STATE_VALUE:
         return Goal(asked, names, quantity=quantity)
-    paths = [path for path, _ in network.named_modules() if path.split(".")[-1] == "value"] if isinstance(network, nn.Module) else []
-    if not paths:
+    path = getattr(network, "state_value", None)
+    if not isinstance(path, str):
+        paths = [path for path, _ in network.named_modules() if path.split(".")[-1] == "value"] if isinstance(network, nn.Module) else []
+        path = paths[0] if paths else None
+    if path is None:
         raise InputError(
-            "The target 'value' needs a dueling network with a module named 'value'; name the one of yours by its path: "
+            f"The target {STATE_VALUE!r} needs a dueling network with a module named 'value'; name the one of yours by its path: "
             "target=seqxai.targets.Unit('path', 0)."
         )
-    return Goal(asked, names, paths[0], quantity)
+    return Goal(asked, names, path, quantity)

@@ -84,11 +84,11 @@ def test_the_state_value_of_a_dueling_network():
     network = rl.network.DuelingNetwork(2)
     space = gym.spaces.Box(0, 255, (4, 84, 84), np.uint8)
     observation = np.random.default_rng(0).integers(0, 256, (4, 84, 84), dtype=np.uint8)
-    explanation = Explainer(network, space, gym.spaces.Discrete(2), target="value").explain(observation, 0)
+    explanation = Explainer(network, space, gym.spaces.Discrete(2), target="state-value").explain(observation, 0)
     features = network.body(torch.from_numpy(observation)[None])
     value = network.value(network.value_relu(network.value_hidden(features)))
     assert explanation.explained == pytest.approx(float(value.detach()), rel=1e-4)
-    assert explanation.target == "V"
+    assert explanation.target == "V(state)"
 
 
 def test_an_image_with_channels_last_gets_relevance_with_channels_last():
@@ -346,7 +346,7 @@ def test_what_the_message_says_to_pass_works():
 
 BAD_OPTIONS = {
     "target": ({"target": "jump"}, "Unknown target 'jump': expected one of chosen, .*, LEFT, RIGHT"),
-    "value": ({"target": "value"}, "needs a dueling network with a module named 'value'"),
+    "value": ({"target": "state-value"}, "needs a dueling network with a module named 'value'"),
     "composite": ({"composite": "epsilom"}, "did you mean 'epsilon'"),
     "box": ({"composite": "epsilon-gamma-box"}, "needs the bounds of the observation"),
     "every": ({"every": 0}, "every should be at least 1"),
