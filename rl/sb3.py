@@ -57,7 +57,7 @@ class MeanOfQuantiles(nn.Module):
         quantile_net: (batch, ...) to (batch, quantiles, actions).
     """
 
-    def __init__(self, quantile_net: nn.Module) -> None:
+    def __init__(self, quantile_net: Any) -> None:
         super().__init__()
         self.quantile_net = quantile_net
 

@@ -6,6 +6,7 @@ import importlib
 import io
 import sys
 import warnings
+from types import SimpleNamespace
 
 import gymnasium as gym
 import numpy as np
@@ -183,3 +184,10 @@ def test_without_stable_baselines3_the_message_says_what_to_install(monkeypatch)
     with pytest.raises(DependencyError, match=r"rl\.sb3 needs stable-baselines3.*pip install 'seqxai\[foreign\]'"):
         importlib.import_module("rl.sb3")
     monkeypatch.undo()
+
+
+def test_quantiles_of_a_made_up_model():
+    quantiles = torch.tensor([[[0.0, 3.0], [2.0, 5.0], [4.0, 1.0]]])
+    policy = SimpleNamespace(quantile_net=lambda x: quantiles * x.sum())
+    network = hooks.decision_network(SimpleNamespace(policy=policy, action_space=gym.spaces.Discrete(2)))
+    np.testing.assert_allclose(network(torch.ones(1, 2)).numpy(), [[4.0, 6.0]])
