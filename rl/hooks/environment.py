@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
 from rl.checks import shown
@@ -87,7 +88,7 @@ class Hook:
         return self.step % self.when.every == 0
 
 
-class ExplainedEnv(gym.Wrapper):
+class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
     """Explains, in any loop, why each action was taken: ``env = rl.ExplainedEnv(env, q_network)``.
 
     ``step(action)`` explains the decision for ``action`` on the observation *before* it, the one that ``reset`` or the last
@@ -174,11 +175,13 @@ class ExplainedEnv(gym.Wrapper):
         options = {k: v for k, v in locals().items() if k not in ("self", "env", "q_network", "__class__")}
         if not isinstance(env, gym.Env):
             raise InputError(f"Expected a Gymnasium environment, got {shown(env)}.")
-        super().__init__(env)
+        # Gymnasium makes an environment again from its wrappers' arguments; a network is not to be copied for that.
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, q_network=q_network, **options)
+        gym.Wrapper.__init__(self, env)
         self._hook = Hook(env, q_network, options)
         self._memory = Memory(self._hook.explainer, self._hook.when.window) if self._hook.explainer.recurrent else None
         self._observation: np.ndarray | None = None
-        self._episode, self._return = -1, 0.0
+        self._episode, self._return, self._over = -1, 0.0, False
 
     @property
     def explainer(self) -> Explainer:
@@ -193,17 +196,14 @@ class ExplainedEnv(gym.Wrapper):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """See ``gymnasium.Env.reset``; the first observation is decided on next."""
         observation, info = self.env.reset(seed=seed, options=options)
-        self._episode, self._return = self._episode + 1, 0.0
-        if self._memory is not None:
-            self._memory.forget()
-        if self._hook.recorder is not None:
-            self._hook.recorder.begin_episode(self._episode)
+        self._begin()
         self._see(observation)
         return observation, info
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """See ``gymnasium.Env.step``; ``info`` holds the explanation of this action."""
         explanation = self._explain(action)
+        self._observation = None
         recorder = self._hook.recorder
         frame = self.env.render() if explanation is not None and recorder is not None and recorder.wants_frame else None
         observation, reward, terminated, truncated, info = self.env.step(action)
@@ -214,9 +214,13 @@ class ExplainedEnv(gym.Wrapper):
                 self._hook.when.callback(explanation)
             if recorder is not None:
                 recorder.add(frame, explanation, self._return, self._hook.step)
-        if recorder is not None and (terminated or truncated):
+        if self._over:  # gymnasium.wrappers.Autoreset: this step ignored its action and began an episode
+            self._begin()
+        self._over = bool(terminated or truncated)
+        if self._over and recorder is not None:
             recorder.end_episode()
-        self._see(observation)
+        if not self._over:  # nobody decides on the last observation of an episode
+            self._see(observation)
         return observation, reward, terminated, truncated, info
 
     def close(self) -> None:
@@ -224,6 +228,14 @@ class ExplainedEnv(gym.Wrapper):
         if self._hook.recorder is not None:
             self._hook.recorder.close()
         super().close()
+
+    def _begin(self) -> None:
+        """An episode begins."""
+        self._episode, self._return, self._over = self._episode + 1, 0.0, False
+        if self._memory is not None:
+            self._memory.forget()
+        if self._hook.recorder is not None:
+            self._hook.recorder.begin_episode(self._episode)
 
     def _see(self, observation: Any) -> None:
         """Keep what the next decision will be made on, if it will be explained."""

@@ -131,6 +131,16 @@ class Explanation:
         """The attributor and its composite, such as ``"lrp/epsilon-gamma-box"``."""
         return self._pending.found.method
 
+    def __eq__(self, other: object) -> bool:
+        """Whether the same action was chosen on the same observation for the same reasons (lazy ones are computed)."""
+        if not isinstance(other, Explanation):
+            return NotImplemented
+        same = self.action == other.action and np.array_equal(self.observation, other.observation)
+        return bool(same and np.array_equal(self.relevance, other.relevance) and self.ledger == other.ledger)
+
+    def __hash__(self) -> int:
+        return hash((self.action, self.observation.tobytes()))
+
     def __repr__(self) -> str:
         if not self.computed:
             return f"Explanation(action={self.action_name}, not computed yet)"

@@ -190,8 +190,8 @@ def test_gradients_and_hooks_are_as_before():
 
 def test_every_explains_every_so_many_decisions():
     infos = [info for *_, info in play(rl.ExplainedEnv(Blinker(), picture_network(), every=3), lambda o: 0, 7)]
-    # The episode ends after 5 steps, and its last observation is decided on by nobody: it is counted all the same.
-    assert ["explanation" in info for info in infos] == [True, False, False, True, False, True, False]
+    # An episode ends after 5 decisions; nobody decides on its last observation.
+    assert ["explanation" in info for info in infos] == [True, False, False, True, False, False, True]
 
 
 def test_lazy_explanations_are_computed_when_looked_at_and_refuse_other_weights():
@@ -295,6 +295,32 @@ def test_memories_of_many_environments_are_their_own():
         *_, info = env.step(np.array([0, 1]))
         lengths.append([len(e.relevance) if e is not None else 0 for e in info["explanation"]])
     assert lengths == [[1, 1], [2, 2], [3, 3], [0, 4], [1, 5], [2, 6]]
+
+
+def test_an_environment_that_resets_itself_begins_a_new_memory():
+    inner = gym.wrappers.Autoreset(gym.make("CartPole-v1", max_episode_steps=3))
+    env = rl.ExplainedEnv(inner, Recurrent(), recurrent="episode")
+    env.reset(seed=0)
+    lengths = []
+    for _ in range(7):
+        *_, info = env.step(0)
+        lengths.append(len(info["explanation"].relevance) if "explanation" in info else 0)
+    assert lengths == [1, 2, 3, 0, 1, 2, 3]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # that it is a wrapper
+def test_gymnasium_finds_nothing_wrong_with_it():
+    from gymnasium.utils.env_checker import check_env
+
+    check_env(rl.ExplainedEnv(gym.make("CartPole-v1"), vector_network()), skip_render_check=True)
+
+
+@pytest.mark.gpu
+def test_networks_elsewhere():
+    network = picture_network().cuda()
+    on_gpu = play(rl.ExplainedEnv(Blinker(), network), lambda o: 1, 2)[0][3]["explanation"]
+    on_cpu = play(rl.ExplainedEnv(Blinker(), network.cpu()), lambda o: 1, 2)[0][3]["explanation"]
+    np.testing.assert_allclose(on_gpu.relevance, on_cpu.relevance, rtol=1e-3, atol=1e-5)
 
 
 # ---- what does not fit -------------------------------------------------------------------------------------------------------
