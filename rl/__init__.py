@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rl.explaining import explain_stream as explain_stream
     from rl.hooks import ExplainedEnv as ExplainedEnv
     from rl.hooks import Explanation as Explanation
+    from rl.still import render_still as render_still
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
     from rl.video import render as render
@@ -38,6 +39,7 @@ __all__ = [
     "load_run",
     "record",
     "render",
+    "render_still",
     "save_agent",
     "shipped_agent",
 ]
@@ -55,6 +57,7 @@ _HOMES = {
     "load_run": "rl.checkpoints",
     "record": "rl.trajectory",
     "render": "rl.video",
+    "render_still": "rl.still",
     "save_agent": "rl.checkpoints",
     "shipped_agent": "rl.agents",
 }

@@ -5,11 +5,12 @@ Coordinates are pixels from the top left corner; colours are (red, green, blue),
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
 import numpy as np
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -27,8 +28,40 @@ AGAINST: Colour = (64, 140, 255)
 
 DIMMED = 0.38
 """Brightness of the picture below where there is no colour: bright enough to recognise, dark enough to stand back."""
+VEILED = 0.5
+"""The same under a veil over the game in colour, which may be the only picture of it."""
 TINTED = 0.8
 """How much of the picture below shows as a lighter tint within full colour."""
+MUTED = 0.45
+"""How much of its own colour the picture below keeps: enough to tell the objects, too little to be taken for relevance."""
+GREY = np.array([0.299, 0.587, 0.114], np.float32)
+"""Luminance of red, green and blue (ITU-R BT.601), as the emulator's own grey levels."""
+
+SIZE_MIN = 9
+"""Letters below this many pixels cannot be read."""
+
+
+@dataclass(frozen=True)
+class Palette:
+    """The colours of relevance; zero is black, or the picture below.
+
+    Attributes:
+        name: what a user calls it.
+        positive: full colour of what speaks for.
+        negative: full colour of what speaks against.
+    """
+
+    name: str
+    positive: Colour = FOR
+    negative: Colour = AGAINST
+
+
+RED_BLUE = Palette("red-blue")
+PALETTES = {
+    palette.name: palette
+    for palette in (RED_BLUE, Palette("orange-purple", positive=(255, 158, 27), negative=(150, 104, 255)))
+}
+"""By name.  Orange and purple stay apart under every colour blindness: yellow and blue to a red-green one."""
 
 
 @dataclass(frozen=True)
@@ -67,14 +100,26 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
+NUMERIC = frozenset("0123456789.,:+-/e %")
+"""Letters of numbers, which change with every frame: their pictures are put together from those of single letters."""
+
+
 @lru_cache(maxsize=4096)
 def _mask(text: str, size: int) -> Float32[np.ndarray, "rows columns 1"]:
     """How much of each pixel the text covers, 0..1; as tall as the font's line, whatever the letters."""
     font = _font(size)
     ascent, descent = font.getmetrics()
+    if len(text) > 1 and NUMERIC.issuperset(text):
+        return np.concatenate([_mask(letter, size)[:, : _advance(letter, size)] for letter in text], axis=1)
     image = Image.new("L", (max(1, round(font.getlength(text)) + 2), ascent + descent))
     ImageDraw.Draw(image).text((0, ascent), text, fill=255, font=font, anchor="ls")
     return (np.asarray(image, dtype=np.float32) / 255.0)[:, :, None]
+
+
+@cache
+def _advance(letter: str, size: int) -> int:
+    """From one letter of a number to the next; all digits take the same room, so that numbers do not tremble."""
+    return max(1, round(_font(size).getlength("0" if letter.isdigit() else letter)))
 
 
 def text_width(text: str, size: int) -> int:
@@ -99,11 +144,50 @@ def draw_text(canvas: Canvas, text: str, x: int, y: int, size: int, colour: Colo
         colour: of the letters.
         align: ``"left"``, ``"right"`` or ``"middle"``.
     """
+    rest, ink = _ink(text, size, colour)
+    x -= {"left": 0, "right": rest.shape[1], "middle": rest.shape[1] // 2}[align]
+    area = canvas[y : y + rest.shape[0], max(x, 0) : x + rest.shape[1]]
+    part = np.s_[: area.shape[0], -min(x, 0) : -min(x, 0) + area.shape[1]]
+    mixed = area * rest[part]
+    mixed += ink[part]
+    area[:] = mixed
+
+
+@lru_cache(maxsize=2048)
+def _ink(text: str, size: int, colour: Colour) -> tuple[np.ndarray, np.ndarray]:
+    """What stays of the picture below a text, and what the text adds to it, with a half for rounding."""
     mask = _mask(text, size)
-    x -= {"left": 0, "right": mask.shape[1], "middle": mask.shape[1] // 2}[align]
-    area = canvas[y : y + mask.shape[0], max(x, 0) : x + mask.shape[1]]
-    mask = mask[: area.shape[0], -min(x, 0) : -min(x, 0) + area.shape[1]]
-    area[:] = area + mask * (np.asarray(colour, np.float32) - area) + 0.5
+    return 1.0 - mask, mask * np.asarray(colour, np.float32) + np.float32(0.5)
+
+
+def draw_fitting(canvas: Canvas, text: str, x: int, y: int, size: int, width: int, colour: Colour = TEXT, align: str = "left") -> None:
+    """Write one line into a given width: smaller where it is too long, and cut, with dots, where that is not enough.
+
+    Args:
+        canvas: drawn on in place.
+        text: Latin letters.
+        x: left edge, right edge or middle, as ``align`` says.
+        y: upper edge of a line of the full size.
+        size: in pixels, at most.
+        width: in pixels.
+        colour: of the letters.
+        align: ``"left"``, ``"right"`` or ``"middle"``.
+    """
+    shown, smaller = fitting(text, size, width)
+    draw_text(canvas, shown, x, y + (line_height(size) - line_height(smaller)) // 2, smaller, colour, align)
+
+
+@lru_cache(maxsize=4096)
+def fitting(text: str, size: int, width: int) -> tuple[str, int]:
+    """A text and a size, at most the given one, which together fit into a width."""
+    smallest = min(size, SIZE_MIN)
+    for smaller in range(size, smallest - 1, -1):
+        if text_width(text, smaller) <= width:
+            return text, smaller
+    shown = text
+    while shown and text_width(shown + "...", smallest) > width:
+        shown = shown[:-1]
+    return (shown.rstrip() + "..." if shown else ""), smallest
 
 
 def fill(canvas: Canvas, box: Box, colour: Colour) -> None:
@@ -124,24 +208,89 @@ def enlarge(image: UInt8[np.ndarray, "rows columns 3"], factor: int) -> UInt8[np
     return image.repeat(factor, axis=1).repeat(factor, axis=0)
 
 
-def diverging(strength: Float32[np.ndarray, "rows columns"], grey: Float32[np.ndarray, "rows columns"]) -> Canvas:
+@cache
+def _nearest(old: int, new: int) -> Int64[np.ndarray, " new"]:
+    """For every new pixel the old one under its middle."""
+    return ((np.arange(new) * 2 + 1) * old // (2 * new)).astype(np.int64)
+
+
+def paste(canvas: Canvas, box: Box, image: UInt8[np.ndarray, "rows columns 3"]) -> None:
+    """Fill a box with a picture, each of whose pixels becomes a rectangle with sharp edges."""
+    rows, columns = image.shape[:2]
+    wide = np.take(np.ascontiguousarray(image).reshape(rows, -1), _bytes(columns, box.width), axis=1, mode="clip")
+    area = canvas.reshape(len(canvas), -1)[box.y : box.bottom, 3 * box.x : 3 * box.right]  # whole rows of bytes: twice as fast
+    if box.height % rows == 0:
+        factor = box.height // rows
+        for offset in range(factor):
+            area[offset::factor] = wide
+    else:
+        area[:] = wide[_nearest(rows, box.height)]
+
+
+@cache
+def _bytes(old: int, new: int) -> Int64[np.ndarray, " bytes"]:
+    """For every byte of a new row of pixels the old one."""
+    return (_nearest(old, new)[:, None] * 3 + np.arange(3)).ravel()
+
+
+def diverging(
+    strength: Float32[np.ndarray, "rows columns"], grey: Float32[np.ndarray, "rows columns"], palette: Palette = RED_BLUE
+) -> Canvas:
     """Red for positive, blue for negative, over a picture that stays visible: dimmed, and as a tint of the colour.
 
     Args:
         strength: -1..1; beyond is cut.
         grey: grey levels of the picture below, 0..255.
+        palette: the colours, if not red and blue.
 
     Returns:
         With a = |strength|, g = grey / 255 and c = red or blue:
         ``255 (1 - a) DIMMED g + a (c + TINTED g (255 - c))``; over black, ``a c``.
     """
-    amount = np.minimum(np.abs(strength), 1.0)
-    light = amount * grey * (TINTED / 255.0)
-    dark = (grey - amount * grey) * DIMMED + 0.5
+    return _mix(strength, grey, (grey, grey, grey), palette, DIMMED)
+
+
+def veil(
+    strength: Float32[np.ndarray, "rows columns"], screen: UInt8[np.ndarray, "rows columns 3"], palette: Palette = RED_BLUE
+) -> Canvas:
+    """Relevance over a picture in colour, which is dimmed and muted where there is none.
+
+    Args:
+        strength: -1..1; beyond is cut.
+        screen: the picture below.
+        palette: the colours of relevance.
+
+    Returns:
+        As :func:`diverging`, but below lies ``MUTED`` of the picture's own colour, ``VEILED`` in place of ``DIMMED``.
+    """
+    colours = screen.transpose(2, 0, 1).astype(np.float32)
+    grey = np.tensordot(GREY, colours, axes=1)
+    muted = [np.float32(1.0 - MUTED) * grey + np.float32(MUTED) * colour for colour in colours]
+    return _mix(strength, grey, muted, palette, VEILED)
+
+
+def _mix(
+    strength: Float32[np.ndarray, "rows columns"],
+    grey: Float32[np.ndarray, "rows columns"],
+    below: Sequence[Float32[np.ndarray, "rows columns"]],
+    palette: Palette,
+    dimmed: float,
+) -> Canvas:
+    """The colour of relevance, as strong as it is, over what lies below."""
+    amount = np.abs(strength)
+    np.minimum(amount, np.float32(1.0), out=amount)
+    rest = (np.float32(1.0) - amount) * np.float32(dimmed)
+    light = amount * grey * np.float32(TINTED / 255.0)  # a TINTED g
+    full = light * np.float32(255.0) + np.float32(0.5)
+    amount -= light  # the hue's part: a (1 - TINTED g)
+    hues = np.array([palette.negative, palette.positive], np.float32).T
+    sign = (strength > 0).astype(np.intp)
     picture = np.empty((*strength.shape, 3), np.uint8)
-    for channel, (positive, negative) in enumerate(zip(FOR, AGAINST, strict=True)):
-        hue = np.where(strength > 0, np.float32(positive), np.float32(negative))
-        picture[:, :, channel] = dark + amount * hue + light * (255.0 - hue)
+    for channel in range(3):
+        mixed = rest * below[channel]
+        mixed += full
+        mixed += amount * hues[channel].take(sign)
+        picture[:, :, channel] = mixed
     return picture
 
 

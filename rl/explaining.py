@@ -54,6 +54,41 @@ class ExplainedPart:
         return np.abs(self.explained - sum(self.ledger.values(), np.zeros(len(self.explained))))
 
 
+    def moments(self) -> Iterator[Moment]:
+        """The decisions one by one."""
+        balance = self.balance
+        for i, decision in enumerate(self.rows.tolist()):
+            ledger = {name: float(values[i]) for name, values in self.ledger.items()}
+            yield Moment(decision, self.relevance[i], float(self.explained[i]), self.q_values[i], ledger, float(balance[i]))
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """One explained decision.
+
+    Attributes:
+        decision: its number in the trajectory.
+        relevance: of every pixel of the four planes, newest last.
+        explained: the value that was explained.
+        q_values: the network's output.
+        ledger: where the explained value went, by name.
+        balance: how far the ledger's sum is from it.
+    """
+
+    decision: int
+    relevance: Float32[np.ndarray, "4 84 84"]
+    explained: float
+    q_values: Float32[np.ndarray, " actions"]
+    ledger: dict[str, float]
+    balance: float
+
+    @property
+    def shares(self) -> Float64[np.ndarray, " 4"]:
+        """Each plane's share of the absolute relevance; all 0 where there is none."""
+        sums = np.abs(self.relevance).sum(axis=(1, 2), dtype=np.float64)
+        return sums / (sums.sum() or 1.0)
+
+
 class Decisions(ABC):
     """The explained decisions of a trajectory, however they are kept.
 

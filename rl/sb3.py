@@ -16,6 +16,7 @@ from rl.hooks.explainer import Explainer
 from rl.hooks.grid import Grid, Snapshot
 from rl.hooks.naming import action_names as names_of_actions
 from rl.hooks.naming import feature_names as names_of_features
+from rl.hooks.picture import palette_named
 from rl.hooks.pixels import image_axes as find_axes
 from seqxai.errors import DependencyError, InputError
 from seqxai.files import written_whole
@@ -137,7 +138,7 @@ class ExplanationCallback(BaseCallback):  # type: ignore[misc,unused-ignore]
         tag: name in TensorBoard, and of the files.
         folder: also write PNG files there.
         scale: value of full colour; by default a quantile of all relevance in the picture.
-        action_names, feature_names, image_axes: as of :class:`rl.ExplainedEnv`.
+        action_names, feature_names, image_axes, palette: as of :class:`rl.ExplainedEnv`.
         verbose: of Stable-Baselines3's callbacks.
 
     Attributes:
@@ -161,6 +162,7 @@ class ExplanationCallback(BaseCallback):  # type: ignore[misc,unused-ignore]
         action_names: Any = None,
         feature_names: Any = None,
         image_axes: Any = None,
+        palette: Any = "red-blue",
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
@@ -179,6 +181,7 @@ class ExplanationCallback(BaseCallback):  # type: ignore[misc,unused-ignore]
         if self._scale is not None and self._scale <= 0:
             raise InputError(f"scale should be above 0, got {shown(scale)}")
         self._names, self._features, self._axes = action_names, feature_names, image_axes
+        self._palette = palette_named(palette)
         self._next = 0
         self.history: list[Snapshot] = []
 
@@ -222,7 +225,7 @@ class ExplanationCallback(BaseCallback):  # type: ignore[misc,unused-ignore]
         features = tuple(self._features) if self._features is not None else names_of_features(_first(env), count)
         if len(features) != count:
             raise InputError(f"Expected {count} feature names, one for each number of an observation, got {shown(features)}.")
-        self._grid = Grid(axes, (float(space.low.min()), float(space.high.max())), features, self._scale)
+        self._grid = Grid(axes, (float(space.low.min()), float(space.high.max())), features, self._scale, self._palette)
         self._schedule()
 
     def _schedule(self) -> None:

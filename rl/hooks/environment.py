@@ -69,7 +69,7 @@ class Hook:
         title = env.spec.id if getattr(env, "spec", None) is not None else type(env.unwrapped).__name__
         picture = picture_of(
             title, options["video_size"], self.explainer.action_names, tuple(features), space, axes,
-            recurrent=self.explainer.recurrent, framed=env.render_mode is not None,
+            recurrent=self.explainer.recurrent, framed=env.render_mode is not None, palette=options["palette"],
         )  # fmt: skip
         fps = options["fps"] if options["fps"] is not None else env.metadata.get("render_fps", 30)
         return Recorder(
@@ -128,6 +128,7 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
         name_prefix: of the files.
         fps: decisions per second; the environment's by default.
         video_size: width and height in pixels, even.
+        palette: ``"red-blue"``, or ``"orange-purple"``, which stays apart under every colour blindness.
         scale: relevance of full colour; by default a quantile of the first ``scale_decisions`` decisions of each video.
         scale_decisions: see ``scale``.
 
@@ -169,6 +170,7 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
         name_prefix: str = "explained",
         fps: Any = None,
         video_size: Any = VIDEO_SIZE,
+        palette: Any = "red-blue",
         scale: Any = None,
         scale_decisions: Any = 30,
     ) -> None:

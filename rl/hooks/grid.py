@@ -6,7 +6,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rl.drawing import AGAINST, BACKGROUND, FOR, LINE, QUIET, SURFACE, TEXT, Box, Canvas, diverging, draw_text, fill, text_width
+from rl.drawing import (
+    BACKGROUND,
+    LINE,
+    QUIET,
+    RED_BLUE,
+    SURFACE,
+    TEXT,
+    Box,
+    Canvas,
+    Palette,
+    diverging,
+    draw_fitting,
+    draw_text,
+    fill,
+    text_width,
+)
 from rl.hooks.explanation import Explanation
 from rl.hooks.pixels import Axes, paste, shown_plane, summed
 from rl.hooks.recorder import quantile
@@ -37,12 +52,14 @@ class Grid:
         bounds: its darkest and its brightest value.
         features: names of a vector's numbers.
         scale: value of full colour; ``None`` for a quantile over everything that is drawn.
+        palette: the colours of relevance.
     """
 
     axes: Axes | None
     bounds: tuple[float, float]
     features: tuple[str, ...]
     scale: float | None = None
+    palette: Palette = RED_BLUE
 
     def limit(self, snapshots: list[Snapshot]) -> float:
         """The value of full colour: one for all cells."""
@@ -84,27 +101,28 @@ class Grid:
             paste(canvas, np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[:, :, None], 3, axis=2), box)
             return
         for row, (name, value) in enumerate(zip(self.features, explanation.observation.reshape(-1), strict=True)):
-            draw_text(canvas, name, box.x, box.y + row * BAR_PITCH, 12, QUIET)
+            draw_fitting(canvas, name, box.x, box.y + row * BAR_PITCH, 12, box.width - 60, QUIET)
             draw_text(canvas, f"{value:.3g}", box.right, box.y + row * BAR_PITCH, 12, TEXT, "right")
 
     def _explained(self, canvas: Canvas, box: Box, explanation: Explanation, limit: float) -> None:
         if self.axes is not None:
             grey = shown_plane(explanation.observation, self.axes, *self.bounds)
-            paste(canvas, diverging((self._map(explanation) / limit).astype(np.float32), grey), box)
+            paste(canvas, diverging((self._map(explanation) / limit).astype(np.float32), grey, self.palette), box)
         else:
             middle, half = box.x + box.width // 2, box.width // 2
             for row, value in enumerate(self._map(explanation)):
                 y, length = box.y + row * BAR_PITCH + 2, round(half * min(1.0, abs(float(value)) / limit))
                 fill(canvas, Box(box.x, y, box.width, BAR_PITCH - 5), SURFACE)
-                fill(canvas, Box(middle if value > 0 else middle - length, y, length, BAR_PITCH - 5), FOR if value > 0 else AGAINST)
+                colour = self.palette.positive if value > 0 else self.palette.negative
+                fill(canvas, Box(middle if value > 0 else middle - length, y, length, BAR_PITCH - 5), colour)
             fill(canvas, Box(middle, box.y, 1, BAR_PITCH * len(self.features)), LINE)
-        draw_text(canvas, f"{explanation.target} = {explanation.explained:.3g}", box.x, box.bottom + 1, 12, TEXT)
+        draw_fitting(canvas, f"{explanation.target} = {explanation.explained:.3g}", box.x, box.bottom + 1, 12, box.width, TEXT)
 
     def _legend(self, canvas: Canvas, limit: float, explanation: Explanation) -> None:
         y = canvas.shape[0] - MARGIN - 2 * LABEL
         ramp = np.linspace(-1.0, 1.0, 140, dtype=np.float32)[None].repeat(10, axis=0)
         x = MARGIN + text_width(f"-{limit:.2g}", 12) + 6
-        canvas[y + 3 : y + 13, x : x + 140] = diverging(ramp, np.zeros_like(ramp))
+        canvas[y + 3 : y + 13, x : x + 140] = diverging(ramp, np.zeros_like(ramp), self.palette)
         draw_text(canvas, f"-{limit:.2g}", MARGIN, y, 12, QUIET)
         draw_text(canvas, f"+{limit:.2g}", x + 146, y, 12, QUIET)
         unit = "per pixel" if self.axes is not None else "per feature"

@@ -10,18 +10,20 @@ import numpy as np
 from rl.checks import shown, whole_number
 from rl.drawing import (
     ACCENT,
-    AGAINST,
     BACKGROUND,
     BAR,
-    FOR,
     LINE,
+    PALETTES,
     QUIET,
+    RED_BLUE,
     SURFACE,
     TEXT,
     Box,
     Canvas,
     Colour,
+    Palette,
     diverging,
+    draw_fitting,
     draw_text,
     fill,
     line_height,
@@ -75,6 +77,7 @@ class Picture:
         bounds: the darkest and the brightest value of an observation.
         recurrent: whether relevance has steps in front.
         framed: whether the environment renders frames.
+        palette: the colours of relevance.
     """
 
     title: str
@@ -86,6 +89,7 @@ class Picture:
     bounds: tuple[float, float]
     recurrent: bool
     framed: bool
+    palette: Palette = RED_BLUE
 
     def __post_init__(self) -> None:
         for name, value, low, high in zip(("width", "height"), (self.width, self.height), SMALLEST, LARGEST, strict=True):
@@ -133,7 +137,7 @@ class Picture:
         canvas = self._background
         canvas[:] = BACKGROUND
         canvas[HEADER - 6, MARGIN : self.width - MARGIN] = LINE
-        draw_text(canvas, self.title, MARGIN, 8, 20)
+        draw_fitting(canvas, self.title, MARGIN, 8, 20, self.width // 2)
         quantity = first[0].explanation.target.split("(")[0] if first else "Q"
         for box, text in self._captions(quantity):
             draw_text(canvas, text, box.x, box.y - CAPTION, 13, QUIET)
@@ -148,7 +152,7 @@ class Picture:
         y = self.height - 34
         bar = Box(MARGIN + text_width("against", 13) + 8, y, 160, 12)
         ramp = np.linspace(-1.0, 1.0, bar.width, dtype=np.float32)[None].repeat(bar.height, axis=0)
-        canvas[bar.y : bar.bottom, bar.x : bar.right] = diverging(ramp, np.zeros_like(ramp))
+        canvas[bar.y : bar.bottom, bar.x : bar.right] = diverging(ramp, np.zeros_like(ramp), self.palette)
         draw_text(canvas, "against", MARGIN, y - 4, 13, QUIET)
         draw_text(canvas, "for", bar.right + 8, y - 4, 13, QUIET)
         for text, x in ((f"-{self._scale:.2g}", bar.x), ("0", bar.x + bar.width // 2), (f"+{self._scale:.2g}", bar.right)):
@@ -191,7 +195,8 @@ class Picture:
         if shot.grey is not None:
             box = self._relevance
             strip = 34 if shot.steps is not None else 0
-            paste(canvas, diverging(shot.relevance / np.float32(self._scale), shot.grey), Box(box.x, box.y, box.width, box.height - strip))
+            coloured = diverging(shot.relevance / np.float32(self._scale), shot.grey, self.palette)
+            paste(canvas, coloured, Box(box.x, box.y, box.width, box.height - strip))
             if shot.steps is not None:
                 self._columns(canvas, Box(box.x, box.bottom - strip + 4, box.width, strip - 4), shot.steps)
         elif shot.relevance.ndim == 1 and len(shot.relevance) <= NAMED:
@@ -212,10 +217,10 @@ class Picture:
             y = box.y + row * pitch
             length = round(half * min(1.0, abs(float(relevance)) / self._scale))
             bar = Box(middle if relevance > 0 else middle - length, y + line_height(size), length, max(3, pitch - line_height(size) - 6))
-            draw_text(canvas, f"{name} = {value:.3g}", box.x, y, size, QUIET)
+            draw_fitting(canvas, f"{name} = {value:.3g}", box.x, y, size, box.width - 80, QUIET)
             draw_text(canvas, f"{relevance:+.3g}", box.right, y, size, TEXT, "right")
             fill(canvas, Box(box.x, bar.y, box.width, bar.height), SURFACE)
-            fill(canvas, bar, FOR if relevance > 0 else AGAINST)
+            fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
         fill(canvas, Box(middle, box.y, 1, pitch * len(shot.relevance)), LINE)
 
     def _table(self, canvas: Canvas, box: Box, shot: Shot) -> None:
@@ -228,7 +233,7 @@ class Picture:
         left = max(text_width(name, 13) for name in self.features) + 8 if named else 0
         strength = (table / self._scale).astype(np.float32)
         height, width = max(1, (box.height - 18) // table.shape[0]), max(1, (box.width - left) // table.shape[1])
-        cells = diverging(strength, np.full_like(strength, 24.0)).repeat(height, axis=0).repeat(width, axis=1)
+        cells = diverging(strength, np.full_like(strength, 24.0), self.palette).repeat(height, axis=0).repeat(width, axis=1)
         canvas[box.y : box.y + cells.shape[0], box.x + left : box.x + left + cells.shape[1]] = cells
         if named:
             for row, name in enumerate(self.features):
@@ -244,7 +249,7 @@ class Picture:
         for column, relevance in enumerate(steps):
             length = round(box.height / 2 * abs(float(relevance)) / largest)
             bar = Box(box.x + column * pitch, middle - length if relevance > 0 else middle, max(1, pitch - 1), length)
-            fill(canvas, bar, FOR if relevance > 0 else AGAINST)
+            fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
 
     def _values(self, canvas: Canvas, box: Box, explanation: Explanation) -> None:
         """A bar per action; the one taken stands out."""
@@ -262,7 +267,7 @@ class Picture:
                 outline(canvas, row, ACCENT)
             size = max(8, min(16, (row.height - strip) * 4 // 5))
             y = row.y + (row.height - strip - line_height(size)) // 2
-            draw_text(canvas, name, row.x + 8, y, size, TEXT if chosen else QUIET)
+            draw_fitting(canvas, name, row.x + 8, y, size, row.width - 84, TEXT if chosen else QUIET)
             draw_text(canvas, f"{value:.3g}", row.right - 8, y, size, TEXT if chosen else QUIET, "right")
 
     def _sum(self, canvas: Canvas, explanation: Explanation) -> None:
@@ -279,14 +284,25 @@ class Picture:
         draw_text(canvas, f"off by {explanation.balance:.0e}", self.width - MARGIN, y, 15, QUIET, "right")
 
 
+def palette_named(name: Any) -> Palette:
+    """The colours of relevance by name.
+
+    Raises:
+        InputError: lists what there is.
+    """
+    if not isinstance(name, str) or name not in PALETTES:
+        raise InputError(f"Unknown palette {shown(name)}; expected one of {', '.join(PALETTES)}.")
+    return PALETTES[name]
+
+
 def picture_of(title: str, size: Any, names: tuple[str, ...], features: tuple[str, ...], space: Any, axes: Axes | None,
-               *, recurrent: bool, framed: bool) -> Picture:  # fmt: skip
+               *, recurrent: bool, framed: bool, palette: Any = RED_BLUE.name) -> Picture:  # fmt: skip
     """A picture for an observation space.
 
     Raises:
-        InputError: the size is no pair of even numbers in range.
+        InputError: the size is no pair of even numbers in range, or the palette is unknown.
     """
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise InputError(f"Expected a video_size of (width, height) in pixels, got {shown(size)}.")
     bounds = float(space.low.min()), float(space.high.max())
-    return Picture(title, size[0], size[1], names, features, axes, bounds, recurrent, framed)
+    return Picture(title, size[0], size[1], names, features, axes, bounds, recurrent, framed, palette_named(palette))

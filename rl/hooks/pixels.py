@@ -6,13 +6,11 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
-from rl.drawing import Box, Canvas
+from rl.drawing import GREY, Box, Canvas
 from seqxai.errors import InputError
 
 Axes = tuple[int, int]
 
-LUMINANCE = np.array([0.299, 0.587, 0.114], np.float32)
-"""Of red, green and blue (ITU-R BT.601)."""
 SMALLEST = 8
 """Rows and columns from which a table of numbers is taken for a picture."""
 
@@ -54,7 +52,7 @@ def shown_plane(observation: np.ndarray, axes: Axes, low: float, high: float) ->
     planes = np.moveaxis(observation, axes, (-2, -1)).astype(np.float32)
     if axes[1] < observation.ndim - 1 and observation.shape[-1] in (1, 3, 4):  # colours come last, a stack comes first
         colour = planes[..., :3, :, :] if observation.shape[-1] >= 3 else planes[..., :1, :, :]
-        weights = LUMINANCE if colour.shape[-3] == 3 else np.ones(1, np.float32)
+        weights = GREY if colour.shape[-3] == 3 else np.ones(1, np.float32)
         planes = np.tensordot(colour, weights, axes=([-3], [0])) if colour.ndim == 3 else np.einsum("...chw,c->...hw", colour, weights)
     grey = planes.reshape(-1, *planes.shape[-2:])[-1]
     if np.isfinite(low) and np.isfinite(high) and high > low:

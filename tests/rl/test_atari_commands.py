@@ -8,6 +8,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 import rl
@@ -15,6 +16,8 @@ from rl.cli import app
 from rl.environment import Environment
 from rl.trajectory import Trajectory
 from seqxai.errors import CheckpointError, InputError
+
+av = pytest.importorskip("av")
 
 RUNNER = CliRunner()
 
@@ -26,7 +29,11 @@ def run(*arguments):
 @pytest.mark.atari
 def test_one_command_writes_a_video_and_reports_it(tmp_path):
     out, kept = tmp_path / "video.mp4", tmp_path / "played.npz"
-    result = run("--seconds", 1, "--seed", 4, "--out", out, "--trajectory-out", kept, "--json", "--quiet")
+    relevance, still = tmp_path / "relevance.npz", tmp_path / "still.png"
+    result = run(
+        "--seconds", 1, "--seed", 4, "--out", out, "--webm", "--trajectory-out", kept, "--relevance", relevance,
+        "--still", 15, "--still-out", still, "--caption", tmp_path / "caption.json", "--json", "--quiet",
+    )  # fmt: skip
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert result.stderr == ""
@@ -39,6 +46,95 @@ def test_one_command_writes_a_video_and_reports_it(tmp_path):
     played = Trajectory.load(kept)
     expected = rl.record(rl.load(rl.shipped_agent()), seed=4, decisions=15)
     np.testing.assert_array_equal(played.screens, expected.screens)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "video.mp4", "video.webm", "played.npz", "relevance.npz", "still.png", "caption.json",
+    }  # fmt: skip
+    whole = rl.explain(played, rl.load(rl.shipped_agent()))
+    with np.load(relevance) as file:
+        np.testing.assert_allclose(file["relevance"], whole.relevance, atol=1e-5 * np.abs(whole.relevance).max())
+        np.testing.assert_allclose(file["explained"], whole.explained, atol=1e-5)
+        np.testing.assert_allclose(file["ledger_bias"], whole.ledger["bias"], atol=1e-5)
+        np.testing.assert_array_equal(file["chosen"], played.chosen)
+        assert json.loads(str(file["header"]))["method"] == "lrp/epsilon-gamma-box"
+    caption = json.loads((tmp_path / "caption.json").read_text())
+    assert caption["scale"]["full_colour"] == report["scale"]
+    assert caption["files"] == ["video.mp4", "video.webm"]
+    assert caption["versions"]["torch"].startswith("2.")
+    assert caption["conservation"]["mean_explained"] == pytest.approx(report["explained_mean"])
+    assert sum(caption["share_of_frames_percent"].values()) == pytest.approx(100, abs=0.3)
+    with av.open(str(out)) as container:
+        *_, last = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    picture = np.asarray(Image.open(still)).astype(int)
+    assert np.abs(picture - last).mean() < 4.0, "the still is the frame"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    path = tmp_path_factory.mktemp("recorded") / "played.npz"
+    rl.record(rl.load(rl.shipped_agent()), seed=2, decisions=45, save_to=path)
+    return path
+
+
+@pytest.mark.atari
+def test_a_recorded_trajectory_in_part_and_slowly(recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(Environment, "step", None)  # nothing is played
+    out = tmp_path / "a.gif"
+    result = run("--trajectory", recorded, "--start", 1, "--end", 1.4, "--slow", 3, "--layout", "compact", "--out", out, "--json")
+    assert result.exit_code == 0, result.output
+    report = json.loads(result.stdout)
+    assert (report["frames"], report["fps"], report["width"], report["height"]) == (6, 5.0, 640, 580)
+    caption = (tmp_path / "a.caption.txt").read_text()
+    assert "Breakout, decisions 16 to 21, 5 a second (15 is the game's own speed), seed 2." in caption
+    assert f"Full colour at ±{report['scale']:.3g} per observed pixel, the 99.5 % quantile" in caption
+    assert "rules: lrp/epsilon-gamma-box" in caption
+    assert "sums are off by at most" in caption
+
+
+@pytest.mark.atari
+@pytest.mark.parametrize("moment", ["1.4s", "22"])
+def test_a_figure_without_a_video_has_vector_text(recorded, tmp_path, moment):
+    figures = [tmp_path / name for name in ("figure.svg", "figure.pdf")]
+    places = [part for path in figures for part in ("--still-out", path)]
+    result = run("--trajectory", recorded, "--still", moment, *places, "--target", "contrast", "--palette", "orange-purple")
+    assert result.exit_code == 0, result.output
+    svg = figures[0].read_text()
+    for text in ("Breakout, decision 22 (0:01.4)", "Q-value of each action", "NOOP", "relevance of the action taken against"):
+        assert text in svg
+    assert figures[1].read_bytes().startswith(b"%PDF")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["figure.pdf", "figure.svg"]
+
+
+@pytest.mark.atari
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((), "nothing to write: give --out for a video, or --still and --still-out"),
+        (("--webm",), "--webm writes beside the first --out"),
+        (("--relevance", "r.npz", "--still", "1", "--still-out", "a.png"), "--relevance is written with the video; give --out"),
+        (("--out", "a.mp4", "--still-out", "a.png"), "give --still, such as --still 8.5s"),
+        (("--still", "8"), "--still says which moment, but not where"),
+        (("--out", "a.mp4", "--still", "x", "--trajectory", "R"), "--still should be seconds, such as 8.5s, or the number"),
+        (("--out", "a.mp4", "--still", "7s", "--trajectory", "R"), "--still 7s is not shown: expected 0.0s .. 2.9s, or a decision 1 .. 45"),
+        (("--out", "a.mp4", "--start", "9", "--trajectory", "R"), "--start 9 is after the end of the trajectory, which is 3.0 seconds"),
+        (("--out", "a.mp4", "--start", "9", "--end", "3"), "--end 3 is not after --start 9"),
+        (("--out", "a.mp4", "--trajectory", "R", "--game", "breakout"), "--trajectory shows what was recorded, and --game is for playing"),
+        (("--out", "a.mp4", "--trajectory", "none.npz"), "no trajectory at none.npz"),
+        (("--out", "a.mp4", "--size", "big"), "--size should be width x height in pixels, such as 1920x1080, got 'big'"),
+        (("--out", "a.mp4", "--size", "64x64"), "'full' should be at least 960x540 pixels"),
+        (("--out", "a.mp4", "--layout", "wide"), "unknown layout 'wide'"),
+        (("--out", "a.mp4", "--palette", "grey"), "unknown palette 'grey'"),
+        (("--out", "a.mp4", "--out", "a.mp4"), "a film is named twice"),
+        (("--out", "a.mp4", "--caption", "a.doc"), "expected a name ending in .txt or .json"),
+        (("--out", "a.mp4", "--target", "state-value"), "'state-value' needs a dueling network"),
+    ],
+)
+def test_options_that_do_not_fit_are_said_before_anything_is_played(recorded, tmp_path, monkeypatch, arguments, text):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Environment, "step", None)
+    result = run(*(recorded if part == "R" else part for part in arguments))
+    assert isinstance(result.exception, InputError), result.output
+    assert text in str(result.exception)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.atari
@@ -87,7 +183,8 @@ def test_help_shows_a_complete_example():
     result = RUNNER.invoke(app, ["video", "--help"], env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert "seqxai atari video --game breakout --seconds 30" in result.stdout
-    for option in ("--agent", "--game", "--seconds", "--seed", "--composite", "--target", "--out", "--trajectory-out"):
+    options = "agent game seconds seed composite target out trajectory-out webm start end slow layout size scale palette still"
+    for option in (f"--{name}" for name in (*options.split(), "still-out", "caption", "relevance", "trajectory")):
         assert option in result.stdout
 
 

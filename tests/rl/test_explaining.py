@@ -155,7 +155,10 @@ def units(agent, seen, *wanted, composite):
     return [f.relevance.double().numpy() for f in found], [f.explained.double().numpy() for f in found], found
 
 
-@pytest.mark.parametrize("composite", [seqxai.composites.EpsilonGammaBox(low=0.0, high=255.0), "epsilon", "lrp-0"], ids=["box", "epsilon", "lrp-0"])
+BOX = seqxai.composites.EpsilonGammaBox(low=0.0, high=255.0)
+
+
+@pytest.mark.parametrize("composite", [BOX, "epsilon", "lrp-0"], ids=["box", "epsilon", "lrp-0"])
 def test_the_value_stream_is_never_dropped(dueling, composite):
     """Q = V + A - mean A: the relevance of Q is the sum of the relevances of its parts, and every ledger closes."""
     agent, seen = dueling
@@ -195,7 +198,7 @@ def test_targets_of_a_dueling_network(dueling):
 
 
 def test_a_state_value_needs_a_dueling_network(made_up, untrained):
-    with pytest.raises(InputError, match="'state-value' needs a dueling network, .* this one is a NatureNetwork; choose"):
+    with pytest.raises(InputError, match=r"'state-value' needs a dueling network, .* this one is a NatureNetwork; choose"):
         rl.explain(made_up, untrained, target="state-value")
 
 

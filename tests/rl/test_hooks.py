@@ -387,6 +387,7 @@ BAD_OPTIONS = {
     "scale": ({"video_folder": "v", "scale": 0.0}, "scale should be above 0"),
     "length": ({"video_folder": "v", "video_length": -1}, "video_length should be 0 or more"),
     "trigger": ({"video_folder": "v", "step_trigger": 3}, "Expected step_trigger to be a function"),
+    "palette": ({"video_folder": "v", "palette": "rainbow"}, "Unknown palette 'rainbow'; expected one of red-blue, orange-purple"),
     "folder": ({"video_folder": "file/v"}, "Cannot make the folder"),
 }
 
