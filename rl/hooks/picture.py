@@ -142,6 +142,12 @@ class Picture:
         for box, text in self._captions(quantity):
             draw_text(canvas, text, box.x, box.y - CAPTION, 13, QUIET)
         self._legend(canvas, first[0].explanation)
+        for index in range(self._rows):
+            fill(canvas, self._row(index), SURFACE)
+        relevance = first[0].relevance
+        if self.axes is None and relevance.ndim == 1 and len(relevance) <= NAMED:
+            for row in range(len(relevance)):
+                fill(canvas, self._track(row, len(relevance)), SURFACE)
 
     def _captions(self, quantity: str) -> list[tuple[Box, str]]:
         shows = "what spoke for and against it" if self.axes is None else "what it looked at"
@@ -203,25 +209,35 @@ class Picture:
             self._bars(canvas, self._relevance, shot)
         else:
             self._table(canvas, self._relevance, shot)
-        self._values(canvas, self._sidebar, shot.explanation)
+        self._values(canvas, shot.explanation)
         self._sum(canvas, shot.explanation)
         return canvas
 
+    def _track(self, row: int, count: int) -> Box:
+        """Where the bar of a feature lies, below its name."""
+        box, pitch = self._relevance, self._pitch(count)
+        top = line_height(self._letters(count))
+        return Box(box.x, box.y + row * pitch + top, box.width, max(3, pitch - top - 6))
+
+    def _pitch(self, count: int) -> int:
+        return min(56, self._relevance.height // count)
+
+    def _letters(self, count: int) -> int:
+        return max(9, min(14, self._pitch(count) // 2 - 2))
+
     def _bars(self, canvas: Canvas, box: Box, shot: Shot) -> None:
         """A signed bar per feature, with its name and value."""
-        pitch = min(56, box.height // len(shot.relevance))
-        middle, half = box.x + box.width // 2, box.width // 2
+        count = len(shot.relevance)
+        middle, half, size = box.x + box.width // 2, box.width // 2, self._letters(count)
         observed = shot.explanation.observation.reshape(-1)
-        size = max(9, min(14, pitch // 2 - 2))
         for row, (name, relevance, value) in enumerate(zip(self.features, shot.relevance, observed, strict=True)):
-            y = box.y + row * pitch
+            y, track = box.y + row * self._pitch(count), self._track(row, count)
             length = round(half * min(1.0, abs(float(relevance)) / self._scale))
-            bar = Box(middle if relevance > 0 else middle - length, y + line_height(size), length, max(3, pitch - line_height(size) - 6))
             draw_fitting(canvas, f"{name} = {value:.3g}", box.x, y, size, box.width - 80, QUIET)
             draw_text(canvas, f"{relevance:+.3g}", box.right, y, size, TEXT, "right")
-            fill(canvas, Box(box.x, bar.y, box.width, bar.height), SURFACE)
+            bar = Box(middle if relevance > 0 else middle - length, track.y, length, track.height)
             fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
-        fill(canvas, Box(middle, box.y, 1, pitch * len(shot.relevance)), LINE)
+        fill(canvas, Box(middle, box.y, 1, self._pitch(count) * count), LINE)
 
     def _table(self, canvas: Canvas, box: Box, shot: Shot) -> None:
         """A cell per feature and step; without steps, a square of cells in the order of the features."""
@@ -251,14 +267,26 @@ class Picture:
             bar = Box(box.x + column * pitch, middle - length if relevance > 0 else middle, max(1, pitch - 1), length)
             fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
 
-    def _values(self, canvas: Canvas, box: Box, explanation: Explanation) -> None:
+    @property
+    def _action_pitch(self) -> int:
+        return max(11, min(46, self._sidebar.height // len(self.names)))
+
+    @property
+    def _rows(self) -> int:
+        """How many actions there is room for."""
+        return min(len(self.names), self._sidebar.height // self._action_pitch)
+
+    def _row(self, index: int) -> Box:
+        """Where an action's value is shown."""
+        box, pitch = self._sidebar, self._action_pitch
+        return Box(box.x, box.y + index * pitch, box.width, pitch - max(1, pitch // 8))
+
+    def _values(self, canvas: Canvas, explanation: Explanation) -> None:
         """A bar per action; the one taken stands out."""
-        pitch = max(11, min(46, box.height // len(self.names)))
         low, high = self._range
-        for index, name in enumerate(self.names[: box.height // pitch]):
-            row = Box(box.x, box.y + index * pitch, box.width, pitch - max(1, pitch // 8))
-            value, chosen = float(explanation.q_values[index]), index == explanation.action
-            fill(canvas, row, SURFACE)
+        for index in range(self._rows):
+            row, value = self._row(index), float(explanation.q_values[index])
+            chosen = index == explanation.action
             places = [round(row.width * (min(max(v, low), high) - low) / (high - low)) for v in (0.0, value)]
             strip = max(2, row.height // 6)
             bar = Box(row.x + min(places), row.bottom - strip, max(places) - min(places), strip)
@@ -267,7 +295,7 @@ class Picture:
                 outline(canvas, row, ACCENT)
             size = max(8, min(16, (row.height - strip) * 4 // 5))
             y = row.y + (row.height - strip - line_height(size)) // 2
-            draw_fitting(canvas, name, row.x + 8, y, size, row.width - 84, TEXT if chosen else QUIET)
+            draw_fitting(canvas, self.names[index], row.x + 8, y, size, row.width - 84, TEXT if chosen else QUIET)
             draw_text(canvas, f"{value:.3g}", row.right - 8, y, size, TEXT if chosen else QUIET, "right")
 
     def _sum(self, canvas: Canvas, explanation: Explanation) -> None:
