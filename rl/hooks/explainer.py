@@ -84,7 +84,7 @@ class Explainer:
             state: a recurrent network's state before the steps.
             lazy: compute when first looked at.
         """
-        pending = Pending(self, observations, actions, state, self.network.fingerprint())
+        pending = Pending(self, observations, actions, state, self.network.fingerprint() if lazy else None)
         explanations = [Explanation(pending, row) for row in range(len(actions))]
         if not lazy:
             _ = pending.found
@@ -125,9 +125,9 @@ class Explainer:
         return _array(seqxai.capture(self.network, self.tensor(observations)).output)
 
     def advance(self, observation: np.ndarray, state: Any) -> Any:
-        """A recurrent network's state after one more observation; the random state is kept."""
+        """A recurrent network's state after one more observation; random states and buffers are kept."""
         devices = [self.network.like.device] if self.network.like.is_cuda else []
-        with torch.no_grad(), torch.random.fork_rng(devices=devices):
+        with torch.no_grad(), torch.random.fork_rng(devices=devices), self.network.buffers_kept():
             return self.network.run(self.tensor(observation[None, None]), state)[1]
 
     # ---- conversions ---------------------------------------------------------------------------------------------------------------

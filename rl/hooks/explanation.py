@@ -43,14 +43,14 @@ class Pending:
         observations: copies of what was decided on, (batch, ...); of a recurrent network (1, steps, ...).
         actions: the outputs that were chosen.
         state: a recurrent network's state before the first of the steps.
-        fingerprint: of the weights at the time of the decision.
+        fingerprint: of the weights at the time of the decision, where the numbers are computed later.
     """
 
     explainer: Explainer
     observations: np.ndarray
     actions: tuple[int, ...]
     state: Any = None
-    fingerprint: tuple[int, ...] = ()
+    fingerprint: tuple[int, ...] | None = None
 
     @cached_property
     def found(self) -> Found:
@@ -59,7 +59,7 @@ class Pending:
         Raises:
             InputError: the weights changed since the decision.
         """
-        if self.fingerprint != self.explainer.network.fingerprint():
+        if self.fingerprint is not None and self.fingerprint != self.explainer.network.fingerprint():
             raise InputError(
                 "The network's weights changed after this decision, so it can no longer be explained as it was made; look at lazy "
                 "explanations before the next update, or use lazy=False."

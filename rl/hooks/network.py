@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,6 +70,17 @@ class DecisionNetwork(nn.Module):
             return ()
         weights = [*self.network.parameters(), *self.network.buffers()]
         return tuple(n for w in weights if not w.is_inference() for n in (w.data_ptr(), w._version))
+
+    @contextmanager
+    def buffers_kept(self) -> Iterator[None]:
+        """What a run in training mode writes into buffers, such as running means, is undone."""
+        saved = [(b, b.clone()) for b in self.buffers()] if any(m.training for m in self.modules()) else []
+        try:
+            yield
+        finally:
+            for buffer, content in saved:
+                if not torch.equal(buffer, content):
+                    buffer.copy_(content)
 
     def forward(self, observations: Tensor, state: Any = None) -> Tensor:
         """Values of every action, (batch, actions), or (batch, steps, actions) of a recurrent network."""

@@ -285,6 +285,26 @@ def test_relevance_reaches_past_observations_through_the_state(window):
     assert float(np.abs(explanation.relevance[:-1]).sum()) > 0.01 * float(np.abs(explanation.relevance).sum())
 
 
+def test_carrying_a_state_on_leaves_no_trace():
+    class Restless(Recurrent):
+        def __init__(self):
+            super().__init__()
+            self.drop = nn.Dropout(0.5)
+            self.register_buffer("mean", torch.zeros(4))
+
+        def forward(self, observations, state=None):
+            self.mean.lerp_(observations.detach().mean((0, 1)), 0.1)
+            return super().forward(self.drop(observations), state)
+
+    network = Restless()
+    env = rl.ExplainedEnv(gym.make("CartPole-v1"), network, recurrent=2, every=10**6)
+    kept, generator = copy.deepcopy(network.state_dict()), torch.get_rng_state()
+    play(env, first, 4)
+    assert torch.equal(generator, torch.get_rng_state())
+    for name, tensor in kept.items():
+        assert torch.equal(tensor, network.state_dict()[name]), name
+
+
 def test_memories_of_many_environments_are_their_own():
     network = Recurrent()
     vector = SyncVectorEnv([lambda: gym.make("CartPole-v1", max_episode_steps=3), lambda: gym.make("CartPole-v1")])
