@@ -86,12 +86,21 @@ def test_the_agent_is_explained_as_printed(tmp_path: Path, monkeypatch: pytest.M
     assert (tmp_path / "video.mp4").stat().st_size > 20_000
 
 
+@pytest.mark.atari
+def test_the_page_on_figures_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ale_py")
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "figures.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "figures.md", "exec"), names)
+    assert {path.name for path in tmp_path.iterdir()} == {"why.mp4", "why.webm", "why.svg"}
+    assert names["shares"].sum(axis=1) == pytest.approx([1.0] * 60)
+
+
 def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
-    for page in (ROOT / "docs").glob("*.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), (page.name, target)
 
 
 def test_the_two_commands_exist() -> None:
