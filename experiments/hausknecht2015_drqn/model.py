@@ -12,8 +12,8 @@ from torch import Tensor, nn
 SEEN = (0, 2)
 """Cart position and pole angle; the velocities, 1 and 3, are hidden."""
 FEATURES = ("cart position", "pole angle")
-LIMITS = (2.4, 0.2095)
-"""Where an episode ends: the unit in which the networks see each feature."""
+UNITS = (0.6, 0.05)
+"""In which the networks see each feature, a quarter of where an episode ends: what changes in one step stays visible."""
 
 
 class Masked(gym.ObservationWrapper):
@@ -36,13 +36,13 @@ def masked_cartpole() -> Masked:
 
 
 class Scaled(nn.Module):
-    """What both networks begin with: each feature in units of its limit."""
+    """What both networks begin with: each feature in its unit."""
 
     scale: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.register_buffer("scale", 1.0 / torch.tensor(LIMITS))
+        self.register_buffer("scale", 1.0 / torch.tensor(UNITS))
 
 
 class DRQN(Scaled):

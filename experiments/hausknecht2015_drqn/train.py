@@ -25,7 +25,8 @@ class Training:
         update_every: decisions between updates.
         discount: gamma.
         reward_unit: what a point counts in the Q-values.
-        learning_rate: of Adam.
+        learning_rate: of Adam at the beginning.
+        final_learning_rate: at the end; it falls along a straight line.
         target_share: of the online weights that the target network takes over at every update.
         replay_episodes: episodes kept.
         explore_steps: decisions until the share of random actions has fallen from 1 to ``explore_end``.
@@ -34,17 +35,18 @@ class Training:
         evaluate_episodes: greedy episodes of an evaluation.
     """
 
-    agent_steps: int = 50_000
+    agent_steps: int = 25_000
     piece: int = 16
     burn_in: int = 3
-    batch: int = 32
-    update_every: int = 4
-    discount: float = 0.98
+    batch: int = 64
+    update_every: int = 2
+    discount: float = 0.99
     reward_unit: float = 0.1
     learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-4
     target_share: float = 0.01
     replay_episodes: int = 400
-    explore_steps: int = 10_000
+    explore_steps: int = 8_000
     explore_end: float = 0.05
     evaluate_every: int = 2_500
     evaluate_episodes: int = 10
@@ -67,7 +69,8 @@ def sample(replay: deque[Episode], how: Training, chance: np.random.Generator) -
     lengths = np.array([len(episode.actions) for episode in replay])
     for row, index in enumerate(chance.choice(len(replay), how.batch, p=lengths / lengths.sum())):
         episode = replay[index]
-        start = int(chance.integers(max(1, len(episode.actions) - how.piece + 1)))
+        # Pieces reach over both ends of an episode, so that its last step is met as often as any other: it alone says what failing is.
+        start = max(0, int(chance.integers(1 - how.piece, len(episode.actions))))
         steps = min(how.piece, len(episode.actions) - start)
         observations[row, : steps + 1] = episode.observations[start : start + steps + 1]
         actions[row, :steps] = episode.actions[start : start + steps]
@@ -145,6 +148,8 @@ def train(name: str, seed: int, how: Training | None = None) -> tuple[Scaled, li
             observation, _ = env.reset()
             seen, taken, state = [observation], [], None
         if len(replay) >= 20 and step % how.update_every == 0:
+            share = step / how.agent_steps
+            optimiser.param_groups[0]["lr"] = (1 - share) * how.learning_rate + share * how.final_learning_rate
             update(network, target, optimiser, sample(replay, how, chance), how)
         if step % how.evaluate_every == 0:
             mean = float(np.mean(evaluate(network, how.evaluate_episodes, seed=10_000)))
