@@ -451,3 +451,28 @@ def test_a_key_that_is_taken_and_observations_from_elsewhere():
     inner.buffer = np.zeros((3, 12, 12), np.uint8)
     with pytest.raises(InputError, match=r"Expected an observation of shape \(2, 12, 12\).*got \(3, 12, 12\)"):
         wrong.reset(seed=0)
+
+
+@pytest.mark.atari
+def test_the_emulators_own_vector_of_games(shipped):
+    from ale_py import AtariVectorEnv
+
+    def frames(env):
+        observations, _ = env.reset(seed=0)
+        seen = []
+        for _ in range(12):
+            with torch.no_grad():
+                actions = shipped.network(torch.as_tensor(observations)).argmax(1).numpy()
+            observations, *_, info = env.step(actions)
+            seen.append(observations.copy())
+        env.close()
+        return seen, info
+
+    plain, _ = frames(AtariVectorEnv("breakout", num_envs=2))
+    watched, info = frames(rl.ExplainedEnv(AtariVectorEnv("breakout", num_envs=2), shipped.network))
+    np.testing.assert_array_equal(plain, watched)
+    for explanation in info["explanation"]:
+        expected = shipped.q_values(torch.from_numpy(explanation.observation)[None])[0].numpy()
+        np.testing.assert_allclose(explanation.q_values, expected, rtol=1e-4)
+        assert explanation.action_name in shipped.actions
+        assert explanation.method == "lrp/epsilon-gamma-box"
