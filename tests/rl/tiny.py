@@ -38,7 +38,7 @@ class Blinker(gym.Env):
         return self._draw(), float(action), self.time >= self.length, False, {"time": self.time}
 
     def render(self) -> np.ndarray:
-        return np.full((20, 30, 3), 10 * self.time, np.uint8)
+        return np.full((20, 30, 3), 10 * self.time % 256, np.uint8)
 
     def get_action_meanings(self) -> list[str]:
         return ["WAIT", "LEFT", "RIGHT"]
