@@ -41,6 +41,7 @@ WAITING = 6
 KEY_FRAME_SECONDS = 4.0
 """A player can jump to these at once."""
 BT709 = 1
+YUV = "yuv420p"
 
 
 @dataclass(frozen=True)
@@ -70,20 +71,20 @@ class FilmFormat:
     @property
     def even(self) -> bool:
         """Whether width and height must be even."""
-        return self.pixels == "yuv420p"
+        return self.pixels == YUV
 
 
 FORMATS = {
     film.name: film
     for film in (
         FilmFormat(
-            "mp4", ".mp4", "libx264", "mp4", "yuv420p",
+            "mp4", ".mp4", "libx264", "mp4", YUV,
             # Flat areas with sharp edges need no search for motion, and smoothing would only blur the edges.
             {"crf": "21", "preset": "ultrafast", "x264-params": "cabac=1:deblock=0"},
             {"movflags": "+faststart"},
         ),
         FilmFormat(
-            "webm", ".webm", "libvpx-vp9", "webm", "yuv420p",
+            "webm", ".webm", "libvpx-vp9", "webm", YUV,
             {"deadline": "realtime", "cpu-used": "8", "crf": "30", "b": "0", "lag-in-frames": "0"},
             {"cues_to_front": "1"},
         ),
@@ -262,9 +263,9 @@ class Film:
                 f"expected pictures of uint8 {(self.height, self.width, 3)}, got {picture.dtype} {picture.shape}; "
                 "open the film with the size of its pictures"
             )
-        kept = np.array(picture, order="C")  # one copy for all encoders: they only read
+        kept = _Kept(self.frames, np.array(picture, order="C"))  # one copy for all encoders: they only read
         for encoder in self._encoders:
-            encoder.put((self.frames, kept))
+            encoder.put(kept)
         self.frames += 1
 
     def finish(self) -> None:
@@ -286,6 +287,28 @@ class Film:
             encoder.cancel()
 
 
+class _Kept:
+    """A picture that waits for its encoders, and what it becomes for those that want other colours: computed once."""
+
+    def __init__(self, number: int, picture: np.ndarray) -> None:
+        self.number, self.picture = number, picture
+        self._lock = threading.Lock()
+        self._frames: dict[str, Any] = {}
+
+    def frame(self, av: ModuleType, pixels: str, rate: Fraction, to_format: Any) -> Any:
+        """The picture as the encoder wants it; two encoders read the same."""
+        with self._lock:
+            if pixels not in self._frames:
+                # Shared where it is converted at once; an encoder that keeps a picture needs a copy of its own.
+                wrap = av.VideoFrame.from_numpy_buffer if pixels == YUV else av.VideoFrame.from_ndarray
+                found = wrap(self.picture, format="rgb24")
+                if pixels == YUV:
+                    found = to_format.reformat(found, format=pixels, threads=1, dst_colorspace="ITU709")
+                found.pts, found.time_base = self.number, 1 / rate
+                self._frames[pixels] = found
+            return self._frames[pixels]
+
+
 class _Encoder:
     """One file and the thread that writes it."""
 
@@ -294,7 +317,7 @@ class _Encoder:
     ) -> None:
         self._av, self._kind, self._partial, self._final = av, kind, partial, final
         self._size, self._rate = size, rate
-        self._queue: queue.Queue[tuple[int, np.ndarray] | None] = queue.Queue(WAITING)
+        self._queue: queue.Queue[_Kept | None] = queue.Queue(WAITING)
         self._error: BaseException | None = None
         self._ended = False
         self._cancelled = threading.Event()
@@ -304,8 +327,8 @@ class _Encoder:
         """Begin to wait for pictures."""
         self._thread.start()
 
-    def put(self, item: tuple[int, np.ndarray] | None) -> None:
-        """Queue a picture with its number, or None for the end."""
+    def put(self, item: _Kept | None) -> None:
+        """Queue a picture, or None for the end."""
         self._raise()
         self._queue.put(item)
 
@@ -342,13 +365,13 @@ class _Encoder:
             while not self._ended:
                 self._next()
 
-    def _next(self) -> tuple[int, np.ndarray] | None:
+    def _next(self) -> _Kept | None:
         """What was queued first; waits for it."""
         item = self._queue.get()
         self._ended = item is None
         return item
 
-    def _pictures(self) -> Iterator[tuple[int, np.ndarray]]:
+    def _pictures(self) -> Iterator[_Kept]:
         while (item := self._next()) is not None:
             if not self._cancelled.is_set():
                 yield item
@@ -364,26 +387,17 @@ class _Encoder:
             if kind.even:
                 context = stream.codec_context  # players assume BT.709 for pictures of this size: say so, and convert so
                 context.colorspace = context.color_primaries = context.color_trc = BT709
-            convert = _palette_graph(self._av, width, height, self._rate) if kind.graph else self._reformat()
-            for number, picture in self._pictures():
-                # Shared where it is read once; filters and encoders that keep a picture need a copy of their own.
-                wrap = self._av.VideoFrame.from_numpy_buffer if kind.even else self._av.VideoFrame.from_ndarray
-                frame = wrap(picture, format="rgb24")
-                frame.pts, frame.time_base = number, 1 / self._rate
-                container.mux(stream.encode(convert(frame)))
+            to_format = self._av.video.reformatter.VideoReformatter()  # one for all: setting it up costs as much as using it
+            convert = _palette_graph(self._av, width, height, self._rate) if kind.graph else lambda frame: frame
+            read = "rgb24" if kind.graph else kind.pixels
+            for kept in self._pictures():
+                container.mux(stream.encode(convert(kept.frame(self._av, read, self._rate, to_format))))
             if not self._cancelled.is_set():
                 container.mux(stream.encode())
 
     def _key_frames(self) -> dict[str, str]:
         """How often a picture is stored for itself, where films are stored as differences."""
         return {"g": str(max(1, round(self._rate * KEY_FRAME_SECONDS)))} if self._kind.even else {}
-
-    def _reformat(self) -> Any:
-        """From red, green, blue to what the encoder wants."""
-        to_format = self._av.video.reformatter.VideoReformatter()  # one for all frames: setting it up costs as much as using it
-        pixels = self._kind.pixels
-        colours = {"dst_colorspace": "ITU709"} if self._kind.even else {}
-        return lambda frame: to_format.reformat(frame, format=pixels, threads=1, **colours)
 
 
 def _palette_graph(av: ModuleType, width: int, height: int, rate: Fraction) -> Any:
