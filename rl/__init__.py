@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from rl.explaining import ExplainedStream as ExplainedStream
     from rl.explaining import explain as explain
     from rl.explaining import explain_stream as explain_stream
+    from rl.hooks import ExplainedEnv as ExplainedEnv
+    from rl.hooks import Explanation as Explanation
     from rl.still import render_still as render_still
     from rl.trajectory import Trajectory as Trajectory
     from rl.trajectory import record as record
@@ -30,7 +32,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Agent",
     "Explained",
+    "ExplainedEnv",
     "ExplainedStream",
+    "Explanation",
     "Trajectory",
     "evolution_figure",
     "evolve",
@@ -49,7 +53,9 @@ __all__ = [
 _HOMES = {
     "Agent": "rl.checkpoints",
     "Explained": "rl.explaining",
+    "ExplainedEnv": "rl.hooks",
     "ExplainedStream": "rl.explaining",
+    "Explanation": "rl.hooks",
     "Trajectory": "rl.trajectory",
     "evolution_figure": "rl.evolution",
     "evolve": "rl.evolution",

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -49,6 +50,30 @@ def test_the_page_on_sequences_runs() -> None:
         exec(compile(block, "sequences.md", "exec"), names)
     assert names["attribution"].relevance.shape == (4, 12, 8)
     assert names["attribution"].ledger.closed()
+
+
+def test_your_own_agent_is_explained_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av")
+    pytest.importorskip("gymnasium")
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "your_agent.md").read_text(encoding="utf-8")
+    ten_lines, *blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert sum(not line.startswith(("import", "from")) for line in ten_lines.splitlines()) <= 10
+    names: dict[str, Any] = {}
+    exec(compile(ten_lines, "your_agent.md", "exec"), names)
+    explanation = names["info"]["explanation"]
+    assert explanation.explained == pytest.approx(abs(float(explanation.q_values[1] - explanation.q_values[0])), rel=1e-4)
+    assert all((tmp_path / path).stat().st_size > 2000 for path in names["env"].videos)
+    assert names["env"].videos
+    shapes = []
+    for block in blocks:
+        exec(compile(block, "your_agent.md", "exec"), names)
+        shapes.append(np.shape(np.atleast_1d(names["info"]["explanation"])[0].relevance))
+    assert shapes == [(32, 32, 3), (4,), (8, 4)]
+    pytest.importorskip("stable_baselines3")
+    (block,) = re.findall(r"```python sb3\n(.*?)```", page, re.DOTALL)  # the same training, shorter
+    exec(compile(block.replace("50_000", "300").replace("5_000", "100"), "your_agent.md", "exec"), names)
+    assert [snapshot.step for snapshot in names["callback"].history] == [0, 100, 200, 300]
 
 
 @pytest.mark.atari

@@ -1,0 +1,257 @@
+"""``ExplainedEnv``: a Gymnasium wrapper that explains every decision of anyone's loop."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.utils import RecordConstructorArgs
+from gymnasium.vector import VectorEnv
+
+from rl.checks import shown
+from rl.hooks.explainer import Explainer
+from rl.hooks.explanation import Explanation
+from rl.hooks.memory import Memory
+from rl.hooks.naming import action_names as names_of_actions
+from rl.hooks.naming import feature_names as names_of_features
+from rl.hooks.picture import picture_of
+from rl.hooks.pixels import image_axes as find_axes
+from rl.hooks.recorder import Recorder
+from rl.hooks.settings import When, when
+from seqxai.errors import InputError
+
+VIDEO_SIZE = (960, 480)
+
+
+class Hook:
+    """What both wrappers share: the explainer, when it is asked, the recorder.
+
+    Args:
+        env: the environment, or a vectorised one.
+        network: see :class:`ExplainedEnv`.
+        options: the others of its arguments.
+
+    Raises:
+        SeqxaiError: something does not fit.
+    """
+
+    def __init__(self, env: Any, network: Any, options: dict[str, Any]) -> None:
+        vector = isinstance(env, VectorEnv)
+        space = env.single_observation_space if vector else env.observation_space
+        actions = env.single_action_space if vector else env.action_space
+        self.when: When = when(*(options[name] for name in ("every", "lazy", "callback", "key", "recurrent")))
+        names = options["action_names"]
+        if names is None and isinstance(actions, gym.spaces.Discrete):
+            names = names_of_actions(env, int(actions.n))
+        self.explainer = Explainer(
+            network, space, actions, action_names=names, recurrent=self.when.recurrent is not None,
+            **{name: options[name] for name in ("target", "composite", "preprocess", "output", "quantity", "add_batch")},
+        )  # fmt: skip
+        self.recorder = None if options["video_folder"] is None else self._recorder(env, options)
+        self.step = -1
+
+    def _recorder(self, env: Any, options: dict[str, Any]) -> Recorder:
+        space = self.explainer.space
+        axes = find_axes(space.shape, options["image_axes"])
+        if env.render_mode not in (None, "rgb_array"):
+            raise InputError(
+                f"A video needs one picture for each decision, but the environment's render_mode is {env.render_mode!r}; make it with "
+                "render_mode='rgb_array', or with none to show observations only."
+            )
+        count = int(np.prod(space.shape))
+        features = options["feature_names"]
+        if features is None:
+            features = names_of_features(env, count)
+        if isinstance(features, str) or len(features) != count:
+            raise InputError(f"Expected {count} feature names, one for each number of an observation, got {shown(features)}.")
+        title = env.spec.id if getattr(env, "spec", None) is not None else type(env.unwrapped).__name__
+        picture = picture_of(
+            title, options["video_size"], self.explainer.action_names, tuple(features), space, axes,
+            recurrent=self.explainer.recurrent, framed=env.render_mode is not None, palette=options["palette"],
+        )  # fmt: skip
+        fps = options["fps"] if options["fps"] is not None else env.metadata.get("render_fps", 30)
+        return Recorder(
+            options["video_folder"], picture, episode_trigger=options["episode_trigger"], step_trigger=options["step_trigger"],
+            length=options["video_length"], prefix=options["name_prefix"], fps=fps, scale=options["scale"],
+            warm_up=options["scale_decisions"],
+        )  # fmt: skip
+
+    def next_step(self) -> bool:
+        """Count one more decision; whether it will be explained."""
+        self.step += 1
+        if self.recorder is not None:
+            self.recorder.begin_step(self.step)
+            if self.recorder.recording:
+                return True
+        return self.step % self.when.every == 0
+
+
+class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
+    """Explains, in any loop, why each action was taken: ``env = rl.ExplainedEnv(env, q_network)``.
+
+    ``step(action)`` explains the decision for ``action`` on the observation *before* it, the one that ``reset`` or the last
+    ``step`` returned, and hands the :class:`Explanation` out in ``info["explanation"]``.  Explaining does not change
+    play: actions, observations, random states, gradients and the network's mode are as without the wrapper.  Put it where
+    the observations are those the network sees, outside of frame stacking.
+
+    A vectorised environment goes through the same door and becomes an :class:`ExplainedVectorEnv`.
+
+    Args:
+        env: an environment with discrete actions and arrays as observations.
+        q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in (call ``eval()`` where
+            dropout or batch norm should not be in training mode).
+        target: what is explained: ``"chosen"`` (Q of the action taken), ``"largest"``, ``"contrast"`` (chosen minus the best
+            of the others), ``"contrast-mean"`` (minus their mean), ``"state-value"`` (of a dueling network), an action's name, or an object
+            of :mod:`seqxai.targets`.
+        composite: rules by name or as an object; by default ``"epsilon-gamma-box"`` for uint8 images and ``"epsilon"`` otherwise.
+        preprocess: what you do to a batch of observations before the network (``lambda x: x / 255``), in torch operations.  It
+            is recorded too: relevance is that of the environment's own observation.
+        output: picks the values from what the network returns (``lambda returned: returned[0]``).
+        every: explain only every so many decisions; the others cost nearly nothing.
+        lazy: compute an explanation when one of its numbers is first looked at.
+        callback: called with each explanation.
+        key: under which ``info`` holds it.
+        recurrent: for ``network(observations, state) -> (values, state)`` with observations (batch, steps, ...): how many of the last
+            decisions get relevance, or ``"episode"`` for all.
+        action_names: one per action; the environment's own by default.
+        feature_names: one per number of a vector.
+        quantity: what the outputs are called: ``"Q"``, ``"logit"``.
+        add_batch: ``False`` for a network that takes one observation without a batch dimension.
+        image_axes: which axes of an observation are rows and columns, where the guess is wrong.
+        video_folder: write videos there, one frame per decision; every recorded decision is explained.  The environment is shown if its
+            ``render_mode`` is ``"rgb_array"``; without one, only what the network saw.
+        episode_trigger: told an episode's number: record it?  By default as ``gymnasium.wrappers.RecordVideo``.
+        step_trigger: told a decision's number: record from there?
+        video_length: decisions per video; 0 for whole episodes.
+        name_prefix: of the files.
+        fps: decisions per second; the environment's by default.
+        video_size: width and height in pixels, even.
+        palette: ``"red-blue"``, or ``"orange-purple"``, which stays apart under every colour blindness.
+        scale: relevance of full colour; by default a quantile of the first ``scale_decisions`` decisions of each video.
+        scale_decisions: see ``scale``.
+
+    Raises:
+        SeqxaiError: the network, the environment or an option does not fit, in one sentence with what to pass.
+    """
+
+    def __new__(cls, env: Any, *args: Any, **kwargs: Any) -> Any:
+        """A vectorised environment has another base class in Gymnasium, so it needs another wrapper."""
+        if isinstance(env, VectorEnv):
+            from rl.hooks.vector import ExplainedVectorEnv
+
+            return ExplainedVectorEnv(env, *args, **kwargs)
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        env: Any,
+        q_network: Any,
+        *,
+        target: Any = "chosen",
+        composite: Any = None,
+        preprocess: Any = None,
+        output: Any = None,
+        every: Any = 1,
+        lazy: bool = False,
+        callback: Any = None,
+        key: Any = "explanation",
+        recurrent: Any = None,
+        action_names: tuple[str, ...] | list[str] | None = None,
+        feature_names: tuple[str, ...] | list[str] | None = None,
+        quantity: str = "Q",
+        add_batch: bool = True,
+        image_axes: tuple[int, int] | None = None,
+        video_folder: str | os.PathLike[str] | None = None,
+        episode_trigger: Any = None,
+        step_trigger: Any = None,
+        video_length: Any = 0,
+        name_prefix: str = "explained",
+        fps: Any = None,
+        video_size: Any = VIDEO_SIZE,
+        palette: Any = "red-blue",
+        scale: Any = None,
+        scale_decisions: Any = 30,
+    ) -> None:
+        options = {k: v for k, v in locals().items() if k not in ("self", "env", "q_network", "__class__")}
+        if not isinstance(env, gym.Env):
+            raise InputError(f"Expected a Gymnasium environment, got {shown(env)}.")
+        # Gymnasium makes an environment again from its wrappers' arguments; a network is not to be copied for that.
+        RecordConstructorArgs.__init__(self, _disable_deepcopy=True, q_network=q_network, **options)
+        gym.Wrapper.__init__(self, env)
+        self._hook = Hook(env, q_network, options)
+        self._memory = Memory(self._hook.explainer, self._hook.when.window) if self._hook.explainer.recurrent else None
+        self._observation: np.ndarray | None = None
+        self._episode, self._return, self._over = -1, 0.0, False
+
+    @property
+    def explainer(self) -> Explainer:
+        """Explains single observations outside of a loop: ``env.explainer.explain(observation)``."""
+        return self._hook.explainer
+
+    @property
+    def videos(self) -> list[Any]:
+        """Paths of the videos that are finished."""
+        return list(self._hook.recorder.paths) if self._hook.recorder is not None else []
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        """See ``gymnasium.Env.reset``; the first observation is decided on next."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self._begin()
+        self._see(observation)
+        return observation, info
+
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
+        """See ``gymnasium.Env.step``; ``info`` holds the explanation of this action."""
+        explanation = self._explain(action)
+        self._observation = None
+        recorder = self._hook.recorder
+        frame = self.env.render() if explanation is not None and recorder is not None and recorder.wants_frame else None
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        self._return += float(reward)
+        if explanation is not None:
+            self._hook.when.put(info, explanation)
+            if self._hook.when.callback is not None:
+                self._hook.when.callback(explanation)
+            if recorder is not None:
+                recorder.add(frame, explanation, self._return, self._hook.step)
+        if self._over:  # gymnasium.wrappers.Autoreset: this step ignored its action and began an episode
+            self._begin()
+        self._over = bool(terminated or truncated)
+        if self._over and recorder is not None:
+            recorder.end_episode()
+        if not self._over:  # nobody decides on the last observation of an episode
+            self._see(observation)
+        return observation, reward, terminated, truncated, info
+
+    def close(self) -> None:
+        """Finish the video being written and close the environment."""
+        if self._hook.recorder is not None:
+            self._hook.recorder.close()
+        super().close()
+
+    def _begin(self) -> None:
+        """An episode begins."""
+        self._episode, self._return, self._over = self._episode + 1, 0.0, False
+        if self._memory is not None:
+            self._memory.forget()
+        if self._hook.recorder is not None:
+            self._hook.recorder.begin_episode(self._episode)
+
+    def _see(self, observation: Any) -> None:
+        """Keep what the next decision will be made on, if it will be explained."""
+        due = self._hook.next_step()
+        self._observation = self._hook.explainer.observed(observation) if due or self._memory is not None else None
+        if self._memory is not None and self._observation is not None:
+            self._memory.see(self._observation)
+        if not due:
+            self._observation = None
+
+    def _explain(self, action: Any) -> Explanation | None:
+        if self._observation is None:
+            return None
+        index, lazy = self.explainer.index(action), self._hook.when.lazy
+        if self._memory is None:
+            return self.explainer.pending(self._observation[None], (index,), lazy=lazy)[0]
+        return self.explainer.pending(self._memory.window, (index,), self._memory.state, lazy=lazy)[0]
