@@ -132,7 +132,6 @@ class PQN:
         self._games = setup.games(settings.games, agent_steps)
         self._hands = ThreadPoolExecutor(max_workers=1, thread_name_prefix="actor")
         self._next: Future[Block] | None = None
-        self._blocks_ahead = 0
 
     @property
     def block_steps(self) -> int:
@@ -143,7 +142,6 @@ class PQN:
         """Learn the block that has been played, while the next one is played."""
         block = (self._next or self._play_ahead()).result()
         self.agent_steps += self.block_steps
-        self._actor.load_state_dict(self.network.state_dict())
         self._next = self._play_ahead()
         loss = self._learn(block)
         return Progress(
@@ -163,7 +161,8 @@ class PQN:
         return epsilon_at(agent_steps, self.settings.epsilon_end, self.settings.epsilon_steps)
 
     def _play_ahead(self) -> Future[Block]:
-        """Start to play the block that follows the last one learnt."""
+        """Start to play the block that follows the last one learnt, with the weights as they are now."""
+        self._actor.load_state_dict(self.network.state_dict())
         return self._hands.submit(self._play, self.agent_steps)
 
     @torch.no_grad()
