@@ -31,7 +31,7 @@ demo: $(STAMP)
 	@echo "The explanation video is $(VIDEO)"
 
 test: $(STAMP)
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal $(TESTS)
 
 lint: $(STAMP)
 	@status=0; $(PY) -m ruff check . || status=1; $(PY) -m mypy || status=1; exit $$status

@@ -18,6 +18,8 @@ settings.register_profile(
 )
 settings.load_profile("fixed")
 
+torch.set_num_threads(1)  # the tests run side by side, one process a core; more threads would only stand in their way
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:

@@ -50,7 +50,7 @@ class Setup:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(int(random_numbers(self.seed, WEIGHTS, 0).integers(2**31)))
             network = NETWORKS[self.architecture](len(game_actions(self.game)))
-        return network.to(self.device).to(memory_format=torch.channels_last)
+        return channels_last(network.to(self.device))
 
     def games(self, count: int, agent_steps: int) -> ParallelGames:
         """New games; those of a continued run differ from those it began with."""
@@ -101,8 +101,16 @@ def epsilon_at(agent_steps: int, end: float, falling_steps: int) -> float:
     return max(end, 1.0 - (1.0 - end) * agent_steps / max(1, falling_steps))
 
 
+def channels_last(network: QNetwork) -> QNetwork:
+    """The network with its convolutions' weights laid out channels last, which a CPU walks through a third faster."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network
+
+
 def forward(network: QNetwork, observations: UInt8[Tensor, "batch 4 84 84"], setup: Setup) -> Float[Tensor, "batch actions"]:
-    """Q-values in float32, on the set-up's device, with channels last: a third faster on a CPU."""
+    """Q-values in float32, on the set-up's device; pixels are laid out as the weights, see :func:`channels_last`."""
     pixels = observations.to(setup.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
     with torch.autocast(setup.device.type, torch.bfloat16, enabled=setup.bfloat16):
         features = network.body(pixels)

@@ -13,7 +13,7 @@ import torch
 from rl.checkpoints import Agent
 from rl.games import game_actions
 from rl.network import NETWORKS
-from rl.training.common import Algorithm, Progress, Setup
+from rl.training.common import Algorithm, Progress, Setup, channels_last
 from rl.training.evaluation import measured, play_games
 from rl.training.folder import RunFolder, half_precision
 
@@ -119,7 +119,7 @@ def _keep(folder: RunFolder, setup: Setup, algorithm: Algorithm, name: str, game
     actions = game_actions(setup.game)
     network = NETWORKS[setup.architecture](len(actions))
     network.load_state_dict(half_precision(algorithm.network))
-    network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    network = channels_last(network.eval().requires_grad_(False))
     agent = Agent(network, setup.game, actions, setup.preprocessing, algorithm.agent_steps, None, name, setup.architecture)
     score = measured(play_games(agent, games, setup.seed, setup.threads)) if games else None
     folder.write_checkpoint(
