@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import typer
 
-from rl.commands import evolve, video
+from rl.commands import evolve, train, video
 
 HELP = "Explain Atari agents: what do they look at when they decide?"
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "video": (video.video, video.EXAMPLE),
     "evolve": (evolve.evolve, evolve.EXAMPLE),
+    "train": (train.train, train.EXAMPLE),
 }
 """Name: function and example.  A new command is a file in `rl/commands` and a line here."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -77,6 +77,7 @@ class Progress:
     value: float
 
 
+@runtime_checkable
 class Algorithm(Protocol):
     """What the training loop asks of an algorithm."""
 

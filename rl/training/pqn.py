@@ -86,17 +86,17 @@ class Block:
     actions: Int64[np.ndarray, "steps games"]
     rewards: Float32[np.ndarray, "steps games"]
     ends: Bool[np.ndarray, "steps games"]
-    best: Float32[np.ndarray, "steps+1 games"]
+    best: Float32[np.ndarray, "points games"]
     scores: tuple[float, ...]
 
 
 def lambda_returns(
-    rewards: Float32[np.ndarray, "steps games"],
+    rewards: Float[np.ndarray, "steps games"],
     ends: Bool[np.ndarray, "steps games"],
-    best: Float32[np.ndarray, "steps+1 games"],
+    best: Float[np.ndarray, "points games"],
     discount: float,
     trace: float,
-) -> Float32[np.ndarray, "steps games"]:
+) -> Float[np.ndarray, "steps games"]:
     """The targets G of this file's first equation; after the last step G is the largest Q-value.
 
     Args:
@@ -127,7 +127,7 @@ class PQN:
     def __init__(self, setup: Setup, settings: PQNSettings, agent_steps: int = 0) -> None:
         self.setup, self.settings, self.agent_steps = setup, settings, agent_steps
         self.network: QNetwork = setup.network()
-        self.optimizer = torch.optim.RAdam(self.network.parameters(), lr=settings.learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.RAdam(self.network.parameters(), lr=settings.learning_rate)
         self._actor = copy.deepcopy(self.network).requires_grad_(False)
         self._games = setup.games(settings.games, agent_steps)
         self._hands = ThreadPoolExecutor(max_workers=1, thread_name_prefix="actor")
