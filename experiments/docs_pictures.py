@@ -80,7 +80,7 @@ def main() -> None:
         "layouts": layouts(agent, trajectory),
     }
     for name, sheet in sheets.items():
-        Image.fromarray(sheet).quantize(256, dither=Image.Dither.NONE).save(options.out / f"{name}.png", optimize=True)
+        Image.fromarray(sheet).save(options.out / f"{name}.png", optimize=True)  # a palette would make steps of the colour bars
     stream = rl.explain_stream(trajectory, agent)
     rl.render_still(stream, [options.out / "breakout.png", options.out / "breakout.svg"], MOMENT)
 
