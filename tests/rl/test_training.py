@@ -15,7 +15,7 @@ from rl.preprocessing import Preprocessing
 from rl.training.common import Setup, epsilon_at, forward
 from rl.training.evaluation import play_games
 from rl.training.loop import checkpoint_due, checkpoint_steps
-from rl.training.parallel import ParallelGames
+from rl.training.parallel import ParallelGames, Stepped
 from rl.training.pqn import PQN, PQNSettings, lambda_returns
 from rl.training.session import Session, find_device
 from seqxai.errors import CheckpointError, InputError
@@ -54,10 +54,8 @@ def test_parallel_games_follow_the_protocol_of_the_game_that_is_explained():
     single = Environment("breakout", Preprocessing(), seed=0)
     single.reset(start_frames=int(parallel._frames[1]))
     np.testing.assert_array_equal(parallel.observations[1], single.observation)
-    chance, lost, points = np.random.default_rng(1), 0, 0.0
-    scores: list[tuple[float, int]] = []
-    steps = 0
-    while not scores and steps < 400:
+    chance, lost, points, steps, over = np.random.default_rng(1), 0, 0.0, 0, False
+    while not over and steps < 400:
         steps += 1
         wanted = chance.integers(4, size=2)
         actions = parallel.required(wanted)
@@ -66,14 +64,26 @@ def test_parallel_games_follow_the_protocol_of_the_game_that_is_explained():
         outcome, stepped = single.step(int(actions[1])), parallel.step(actions)
         points += outcome.reward
         assert (stepped.rewards[1], stepped.game_over[1]) == (outcome.reward, outcome.game_over)
-        if outcome.game_over:
-            scores.append((stepped.scores[1], stepped.lengths[1]))
+        over = outcome.game_over
+        if over:
+            assert (stepped.scores[1], stepped.lengths[1]) == (points, steps)
             continue
         assert stepped.life_lost[1] == outcome.life_lost
         lost += outcome.life_lost
         np.testing.assert_array_equal(parallel.observations[1], single.observation)
     assert lost == 4, "the fifth life ends the game"
-    assert scores == [(points, steps)]
+    parallel.close()
+
+
+def test_each_game_has_its_own_score():
+    parallel, ended, points, steps = ParallelGames("breakout", 2, seed=4, threads=1), 0, np.zeros(2), np.zeros(2, int)
+    while ended < 4:
+        stepped = parallel.step(parallel.required(np.array([2, 3])))
+        points, steps = points + stepped.rewards, steps + 1
+        over = stepped.game_over
+        np.testing.assert_array_equal(stepped.scores[over], points[over])
+        np.testing.assert_array_equal(stepped.lengths[over], steps[over])
+        ended, points, steps = ended + int(over.sum()), points * ~over, steps * ~over
     parallel.close()
 
 
@@ -131,16 +141,30 @@ def test_learning_draws_q_values_to_their_returns(setup):
     algorithm.close()
 
 
-def test_a_block_holds_what_the_games_showed(setup):
-    algorithm = PQN(setup, SMALL)
+@pytest.mark.parametrize("game", ["breakout", "space_invaders"])
+def test_a_block_holds_what_the_games_showed(setup, game):
+    setup = dataclasses.replace(setup, game=game)
+    algorithm = PQN(setup, dataclasses.replace(SMALL, games=2, steps=60))
     block = algorithm._play(0)
-    twin = setup.games(SMALL.games, 0)
-    for t in range(SMALL.steps):
+    twin, lost, most = setup.games(2, 0), 0, 0.0
+    for t in range(60):
         np.testing.assert_array_equal(block.observations[t].numpy(), twin.observations)
         stepped = twin.step(block.actions[t])
         np.testing.assert_array_equal(block.rewards[t], np.clip(stepped.rewards, -1, 1))
         np.testing.assert_array_equal(block.ends[t], stepped.game_over | stepped.life_lost)
+        lost, most = lost + int(stepped.life_lost.sum()), max(most, stepped.rewards.max())
+    assert lost > 0 if game == "breakout" else most > 1.0
     twin.close()
+    algorithm.close()
+
+
+def test_a_block_is_played_by_the_weights_of_one_block_ago(setup):
+    algorithm = PQN(setup, SMALL)
+    algorithm.advance()
+    learnt = _weights(algorithm)
+    algorithm.advance()
+    assert torch.equal(torch.cat([p.ravel() for p in algorithm._actor.parameters()]), learnt)
+    assert not torch.equal(_weights(algorithm), learnt)
     algorithm.close()
 
 
@@ -191,9 +215,30 @@ def test_what_does_not_fit_a_run_is_refused(tmp_path):
         Session.open(run, "pong", network="nips", numbers=SMALL, resume=True)
 
 
-def test_games_are_scored_by_quota_and_repeat_with_the_seed(untrained):
-    scores = play_games(untrained, games=3, seed=1, threads=1)
-    np.testing.assert_array_equal(scores, play_games(untrained, games=3, seed=1, threads=1))
-    assert len(scores) == 3
+def test_a_seed_repeats_the_scores(untrained):
+    scores = play_games(untrained, games=2, seed=1, threads=1)
+    np.testing.assert_array_equal(scores, play_games(untrained, games=2, seed=1, threads=1))
     assert scores.dtype == np.float32
-    assert (scores >= 0).all()
+
+
+class _ShortAndLong:
+    """Two places: a game of the first has one decision and one point, a game of the second five decisions and seven points."""
+
+    def __init__(self, *_):
+        self.actions, self.observations, self._time = ("NOOP", "FIRE", "RIGHT", "LEFT"), np.zeros((2, 4, 84, 84), np.uint8), 0
+
+    def required(self, actions):
+        return actions
+
+    def step(self, actions):
+        self._time += 1
+        over = np.array([True, self._time % 5 == 0])
+        return Stepped(np.zeros(2, np.float32), np.zeros(2, bool), over, np.array([1, 7], np.float32) * over, np.ones(2, np.int64))
+
+    def close(self):
+        pass
+
+
+def test_short_games_are_not_favoured(untrained, monkeypatch):
+    monkeypatch.setattr("rl.training.evaluation.ParallelGames", _ShortAndLong)
+    assert play_games(untrained, games=2).tolist() == [1.0, 7.0]
