@@ -230,9 +230,18 @@ def _check_size(formats: Sequence[FilmFormat], width: Any, height: Any, fps: Any
                 f"{film.suffix} stores colour for 2 x 2 pixels at a time and needs an even width and height, got "
                 f"{width} x {height}; add a row or column, or write .gif or .apng"
             )
+    check_rate(fps)
+    return Fraction(fps).limit_denominator(1001)
+
+
+def check_rate(fps: float) -> None:
+    """Refuse what no film is shown at.
+
+    Raises:
+        InputError: names the limits.
+    """
     if not FPS_MIN <= fps <= FPS_MAX:
         raise InputError(f"fps should be {FPS_MIN} .. {FPS_MAX:.0f} pictures per second, got {fps}")
-    return Fraction(fps).limit_denominator(1001)
 
 
 class Film:

@@ -50,7 +50,7 @@ class Pending:
     observations: np.ndarray
     actions: tuple[int, ...]
     state: Any = None
-    fingerprint: tuple[int, ...] | None = None
+    fingerprint: tuple[float, ...] | None = None
 
     @cached_property
     def found(self) -> Found:

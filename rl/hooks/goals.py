@@ -131,11 +131,26 @@ def ensure(asked: Any, names: tuple[str, ...], network: Any, quantity: str) -> G
         return Goal(asked, names, quantity=quantity)
     path = getattr(network, "state_value", None)
     if not isinstance(path, str):
-        paths = [path for path, _ in network.named_modules() if path.split(".")[-1] == "value"] if isinstance(network, nn.Module) else []
-        path = paths[0] if paths else None
+        path = _value_module(network)
     if path is None:
         raise InputError(
             f"The target {STATE_VALUE!r} needs a dueling network with a module named 'value'; name the one of yours by its path: "
             "target=seqxai.targets.Unit('path', 0)."
         )
     return Goal(asked, names, path, quantity)
+
+
+def _value_module(network: Any) -> str | None:
+    """Path of the module that gives the state's value: one called ``value`` with one output.  Attention has a ``value``, too."""
+    if not isinstance(network, nn.Module):
+        return None
+    for path, module in network.named_modules():
+        if path.split(".")[-1] == "value" and _outputs(module) in (1, None):
+            return path
+    return None
+
+
+def _outputs(module: nn.Module) -> int | None:
+    """Width of the last dense layer in a module; None where there is none."""
+    widths = [layer.out_features for layer in module.modules() if isinstance(layer, nn.Linear)]
+    return widths[-1] if widths else None

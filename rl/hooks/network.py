@@ -64,12 +64,18 @@ class DecisionNetwork(nn.Module):
                     return parameter
         return torch.empty(0)
 
-    def fingerprint(self) -> tuple[int, ...]:
-        """Changes whenever a weight is written to; empty for a callable, whose weights cannot be seen."""
+    def fingerprint(self) -> tuple[float, ...]:
+        """Changes with a weight or the mode; empty for a callable, whose weights cannot be seen.
+
+        A write through ``.data``, as in averaged target networks, is not counted by PyTorch; a look at each weight's first number
+        finds it at hardly any cost.
+        """
         if not isinstance(self.network, nn.Module):
             return ()
-        weights = [*self.network.parameters(), *self.network.buffers()]
-        return tuple(n for w in weights if not w.is_inference() for n in (w.data_ptr(), w._version))
+        weights = [w for w in (*self.network.parameters(), *self.network.buffers()) if w.numel()]
+        counted = [n for w in weights if not w.is_inference() for n in (w.data_ptr(), w._version)]
+        firsts = [float(w.detach().view(-1)[0]) if w.is_contiguous() and w.device.type == "cpu" else 0.0 for w in weights]
+        return (*counted, *firsts, *(m.training for m in self.network.modules()))
 
     @contextmanager
     def buffers_kept(self) -> Iterator[None]:
@@ -139,7 +145,7 @@ class DecisionNetwork(nn.Module):
     def _remedy(self, values: Any) -> str:
         """What to pass for a tuple, a dictionary or a distribution."""
         if isinstance(values, torch.distributions.Distribution):
-            return "pass the scores it was made from: output=lambda d: d.logits, or the module that computes them"
+            return "pass the module that computes the scores (logits) it is made from"
         items: dict[Any, Any] = dict(values) if isinstance(values, Mapping) else {}
         items = dict(enumerate(values)) if isinstance(values, (tuple, list)) else items
         fitting = [k for k, v in items.items() if isinstance(v, Tensor) and v.dim() and v.shape[-1] == self.actions]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from rl.checks import real_number, shown, whole_number
-from rl.encoding import check_film, open_film
+from rl.encoding import check_film, check_rate, open_film
 from rl.hooks.explanation import Explanation
 from rl.hooks.picture import Picture, Shot
 from seqxai.errors import InputError
@@ -135,6 +135,7 @@ class Recorder:
         if self._scale is not None and self._scale <= 0:
             raise InputError(f"scale should be above 0, got {shown(scale)}")
         self._fps = real_number("fps", fps)
+        check_rate(self._fps)
         self._folder, self._prefix, self._picture = _folder(folder), prefix, picture
         check_film(self._folder / f"{prefix}-episode-0.mp4")
         if episode_trigger is None and step_trigger is None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rl.checks import shown, whole_number
@@ -26,6 +27,7 @@ class When:
         callback: told each explanation.
         key: under which ``info`` holds it.
         recurrent: the window of a recurrent network in decisions, ``"episode"`` for all of them, ``None`` without memory.
+        last: what was handed out last, not kept alive.
     """
 
     every: int
@@ -33,6 +35,7 @@ class When:
     callback: Callback | None
     key: str
     recurrent: int | str | None
+    last: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def window(self) -> int | None:
@@ -45,12 +48,13 @@ class When:
         Raises:
             InputError: another wrapper uses the key.
         """
-        if self.key in info:
+        ours = self.last["value"]() if self.last else None  # some environments return one dictionary again and again
+        if self.key in info and (ours is None or info[self.key] is not ours):
             raise InputError(
                 f"The environment's info already has the key {self.key!r}; choose another with key=..., for example "
                 f"key={self.key + '_2'!r}."
             )
-        info[self.key] = value
+        info[self.key], self.last["value"] = value, weakref.ref(value)
 
 
 def when(every: Any, lazy: Any, callback: Any, key: Any, recurrent: Any) -> When:

@@ -360,7 +360,7 @@ BAD_NETWORKS = {
     "a tuple": (Returns(lambda v: (v, None)), r"got a tuple of \(Tensor \(1, 2\), NoneType\).*output=lambda returned: returned\[0\]"),
     "a dictionary": (Returns(lambda v: {"v": v[:, :1], "q": v}), r"dictionary with the keys 'v', 'q'.*returned\['q'\]"),
     "a distribution": (
-        Returns(lambda v: torch.distributions.Categorical(logits=v)), r"distribution Categorical.*output=lambda d: d.logits"
+        Returns(lambda v: torch.distributions.Categorical(logits=v)), r"distribution Categorical.*pass the module that computes the scores"
     ),
     "quantiles": (Returns(lambda v: v[:, None].expand(-1, 5, -1)), r"got \(1, 5, 2\).*quantiles.mean\(1\)"),
     "too many outputs": (nn.Linear(4, 3), "3 outputs, but the environment has 2 actions"),
@@ -476,3 +476,69 @@ def test_the_emulators_own_vector_of_games(shipped):
         np.testing.assert_allclose(explanation.q_values, expected, rtol=1e-4)
         assert explanation.action_name in shipped.actions
         assert explanation.method == "lrp/epsilon-gamma-box"
+
+
+# ---- found by users ------------------------------------------------------------------------------------------------------------
+
+
+def _decided(network, **options):
+    env = rl.ExplainedEnv(gym.make("CartPole-v1"), network, **options)
+    env.reset(seed=0)
+    return env.step(1)[-1]["explanation"]
+
+
+def test_a_lazy_explanation_refuses_writes_through_data_and_another_mode():
+    network = vector_network()
+    late = _decided(network, lazy=True)
+    for parameter in network.parameters():
+        parameter.data.mul_(3.0)  # as averaged target networks do; PyTorch does not count it
+    with pytest.raises(InputError, match="changed after this decision"):
+        _ = late.relevance
+    dropping = nn.Sequential(vector_network(), nn.Dropout(0.5)).eval()
+    late = _decided(dropping, lazy=True)
+    dropping.train()
+    with pytest.raises(InputError, match="changed after this decision"):
+        _ = late.relevance
+
+
+def test_weights_in_bfloat16_are_explained():
+    network = vector_network().to(torch.bfloat16)
+    explanation = _decided(network)
+    expected = network(torch.from_numpy(explanation.observation)[None].to(torch.bfloat16))[0, 1]
+    assert explanation.q_values.dtype == np.float32
+    assert explanation.explained == pytest.approx(expected.item(), rel=1e-2)
+    assert explanation.relevance.sum() == pytest.approx(explanation.ledger["input"], rel=0.05, abs=1e-3)
+
+
+def test_a_module_named_value_with_many_outputs_is_no_state_value():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.value, self.out = nn.Linear(4, 16), nn.Linear(16, 2)
+
+        def forward(self, x):
+            return self.out(torch.relu(self.value(x)))
+
+    with pytest.raises(InputError, match="needs a dueling network with a module named 'value'"):
+        _decided(Attention(), target="state-value")
+
+
+def test_a_wrong_rate_is_told_before_the_game(tmp_path):
+    with pytest.raises(InputError, match=r"fps should be .* got 0"):
+        rl.ExplainedEnv(gym.make("CartPole-v1"), vector_network(), video_folder=tmp_path, fps=0)
+
+
+def test_an_environment_may_return_one_dictionary_again_and_again():
+    class OneInfo(gym.Wrapper):
+        def __init__(self, env):
+            super().__init__(env)
+            self.info = {}
+
+        def step(self, action):
+            *rest, _ = self.env.step(action)
+            return (*rest, self.info)
+
+    env = rl.ExplainedEnv(OneInfo(gym.make("CartPole-v1")), vector_network())
+    env.reset(seed=0)
+    first_one = env.step(0)[-1]["explanation"]
+    assert env.step(1)[-1]["explanation"] is not first_one
