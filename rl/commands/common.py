@@ -46,3 +46,11 @@ def check_place(path: Path, *suffixes: str) -> None:
         if blocking is not None:
             raise InputError(f"Cannot write {str(path)!r}: {str(blocking)!r} is a file, not a directory; choose another place.")
     check_writable(path, suffixes)
+
+
+def check_distinct(*paths: Path | None) -> None:
+    """Refuse to write two things under one name: the later would replace the earlier without a word."""
+    names = [path.absolute() for path in paths if path is not None]
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(f"two outputs have the same name, {name.name!r}; give each file a name of its own")

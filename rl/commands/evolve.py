@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_place, progress_bars
+from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -137,6 +137,7 @@ def _check_places(films: list[Path], figure: Path | None, still_out: Path | None
         check_place(film, film.suffix)
     if films:
         check_film(films)
+    check_distinct(*films, figure, still_out, trajectory_out)
     endings = ((figure, figures.SUFFIXES), (still_out, filming.STILL_SUFFIXES), (trajectory_out, (".npz",)))
     for path, suffixes in endings:
         if path is not None:

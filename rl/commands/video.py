@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_place, progress_bars
+from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -54,6 +54,7 @@ class Files:
             check_place(film, film.suffix.lower())
         if self.films:
             check_film(self.films)
+        check_distinct(*self.films, self.caption, self.relevance, self.trajectory, *self.stills)
         for path, suffixes in (
             (self.caption, caption.SUFFIXES),
             (self.relevance, (relevance_file.SUFFIX,)),
