@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from rl.explaining import Decisions, ExplainedStream
+from rl.explaining import Decisions
 from rl.games import display_name
 from rl.targets import IN_WORDS
 from rl.video import Video
@@ -30,7 +30,7 @@ def caption(video: Video, decisions: Decisions) -> dict[str, Any]:
         "played": {"seed": trajectory.seed, "epsilon": trajectory.epsilon},
         "decisions": {"first": video.start + 1, "last": video.start + video.frames, "per_second": video.fps},
         "method": decisions.method,
-        "rules": _rules(decisions),
+        "rules": [{"layer": layer, "rule": rule} for layer, rule in decisions.rules],
         "target": decisions.target,
         "scale": {
             "full_colour": video.scale.limit,
@@ -50,11 +50,6 @@ def caption(video: Video, decisions: Decisions) -> dict[str, Any]:
     }
 
 
-def _rules(decisions: Decisions) -> str:
-    """The composite with its parameters where they are known, else its name."""
-    return str(decisions.attributor.composite) if isinstance(decisions, ExplainedStream) else decisions.composite
-
-
 def versions() -> dict[str, str]:
     """What made it."""
     found = {"python": platform.python_version()}
@@ -71,12 +66,13 @@ def in_words(facts: dict[str, Any]) -> str:
     ledger = {name: value for name, value in facts["conservation"]["mean_ledger"].items() if abs(value) >= 0.0005}
     parts = " + ".join(f"{'pixels' if name == 'input' else name.replace('_', ' ')} {value:.3f}" for name, value in ledger.items())
     shares = ", ".join(f"{name} {value} %" for name, value in facts["share_of_frames_percent"].items())
+    rules = "; ".join(f"{one['layer']}: {one['rule']}" for one in facts["rules"])
     palette, target = facts["picture"]["palette"].split("-"), facts["target"]
     lines = (
         f"{display_name(facts['game'])}, decisions {facts['decisions']['first']} to {facts['decisions']['last']}, "
         f"{facts['decisions']['per_second']:g} a second (15 is the game's own speed), seed {facts['played']['seed']}.",
         f"Agent after {facts['agent']['agent_steps']:,} decisions of training (weights {facts['agent']['fingerprint']}).",
-        f"Layer-wise relevance propagation of {IN_WORDS.get(target, f'Q({target.upper()})')}; rules: {facts['method']}.",
+        f"Layer-wise relevance propagation of {IN_WORDS.get(target, f'Q({target.upper()})')}; {facts['method']}, that is {rules}.",
         f"{palette[0].capitalize()}: for the explained value; {palette[1]}: against it; black, or the game: nothing.",
         f"{facts['scale']['in_words'][0].upper()}{facts['scale']['in_words'][1:]}.",
         f"On average {facts['conservation']['mean_explained']:.3f} = {parts}; sums are off by at most "

@@ -98,6 +98,7 @@ class Decisions(ABC):
         composite: the composite's name.
         target: what was asked for, see :mod:`rl.targets`.
         subjects: index of the action that is explained.
+        rules: (layer, its rule with all parameters), in the order of the network.
     """
 
     trajectory: Trajectory
@@ -105,6 +106,7 @@ class Decisions(ABC):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    rules: tuple[tuple[str, str], ...]
 
     def __len__(self) -> int:
         """Number of decisions."""
@@ -146,6 +148,7 @@ class Explained(Decisions):
         composite: the composite's name.
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value was explained.
+        rules: (layer, its rule with all parameters), in the order of the network.
     """
 
     trajectory: Trajectory
@@ -157,6 +160,7 @@ class Explained(Decisions):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    rules: tuple[tuple[str, str], ...] = ()
 
     @property
     def balance(self) -> Float64[np.ndarray, " decisions"]:
@@ -181,6 +185,7 @@ class ExplainedStream(Decisions):
         composite: the composite's name.
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value is explained.
+        rules: (layer, its rule with all parameters), in the order of the network.
     """
 
     trajectory: Trajectory
@@ -190,6 +195,7 @@ class ExplainedStream(Decisions):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    rules: tuple[tuple[str, str], ...] = ()
 
     def part(self, rows: Int64[np.ndarray, " part"]) -> ExplainedPart:
         """Explain some decisions, in one pass.
@@ -240,7 +246,8 @@ def explain_stream(
     attributor = seqxai.LRP(agent.network, composite=composite, ledger=True)
     method = f"lrp/{attributor.composite.name}"
     name = composite if isinstance(composite, str) else method.rsplit("/", maxsplit=1)[-1]
-    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects)
+    rules = tuple(attributor.rules(torch.from_numpy(trajectory.observations(rows=np.zeros(1, np.int64)))))
+    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects, rules)
 
 
 def explain(
@@ -287,7 +294,7 @@ def explain(
         if progress is not None:
             progress(int(part.rows[-1]) + 1)
     return Explained(
-        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects
+        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects, stream.rules
     )
 
 

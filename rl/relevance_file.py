@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.lib import format as npy
 
+from rl.caption import versions
 from rl.explaining import Decisions, ExplainedPart
 from seqxai.errors import InputError
 from seqxai.files import written_whole
@@ -86,7 +87,12 @@ def _header(decisions: Decisions) -> dict[str, Any]:
         "game": trajectory.game,
         "actions": trajectory.actions,
         "seed": trajectory.seed,
+        "epsilon": trajectory.epsilon,
         "agent_fingerprint": trajectory.agent_fingerprint,
+        "agent_steps": trajectory.agent_steps,
         "method": decisions.method,
+        "rules": [{"layer": layer, "rule": rule} for layer, rule in decisions.rules],
         "target": decisions.target,
+        "unit": "of the explained value, per pixel of each observed frame",
+        "versions": versions(),
     }

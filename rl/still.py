@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rl.checks import whole_number
+from rl.clock import DECISIONS_PER_SECOND, clock
 from rl.drawing import RED_BLUE, diverging, veil
 from rl.explaining import Decisions, Moment
 from rl.games import display_name
 from rl.panels import Grid, Scene, design
-from rl.panels.base import DECISIONS_PER_SECOND, clock
 from rl.panels.pictures import PLANE_NAMES
 from rl.panels.strip import page_of
 from rl.panels.words import SHOWN_MIN, rule_and_target

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,6 +12,7 @@ from torch import Tensor
 from seqxai.errors import CompositeError, InputError
 from seqxai.rules import affine
 from seqxai.rules.base import Rule, Stabilizer
+from seqxai.rules.boxes import default_box
 from seqxai.rules.pooling import WinnerTakesAll
 from seqxai.rules.product import ProductRule, Proportional
 from seqxai.rules.structure import Structure
@@ -231,6 +232,36 @@ class Composite:
                         f"The composite {self.name!r} selects the module path {missing[0]!r}, where nothing ran; "
                         f"expected one of {', '.join(known[:20]) or 'none: the model has no submodules'}."
                     )
+
+
+def assigned(composite: Composite, trace: Trace, structure: Structure) -> list[tuple[str, str]]:
+    """Which rule a composite gives to which layer, pool and norm, in the order of the run.
+
+    Returns:
+        (where, rule): the module's path, or ``"#n name"`` for a call in the model's own code, and the rule with its parameters; the
+        box of z^B as it is used.  A fused recurrent layer appears with its layers, its sums and its gates.
+    """
+    found = []
+    for node in trace.nodes:
+        where = node.path or f"#{node.index} {node.name}"
+        if node.operation.kind == "recurrent":
+            layer, total = (composite.rule(Part(node, kind), structure) for kind in ("linear", "add"))
+            gates = composite.product(Part(node, "mul"), structure) or structure.product
+            found += [(f"{where}: layers", str(layer)), (f"{where}: sums", str(total)), (f"{where}: gates", str(gates))]
+        elif node.operation.kind in RULED:
+            found.append((where, str(_with_box(composite.rule(node, structure), trace))))
+    return found
+
+
+RULED = frozenset({"linear", "convolution", "max", "max-pool", "mean", "normalisation"})
+
+
+def _with_box(rule: Rule, trace: Trace) -> Rule:
+    """The rule, with the box it takes where none was given."""
+    if not isinstance(rule, affine.ZBox) or rule.low is not None:
+        return rule
+    low, high = default_box(trace.inputs[0].data.dtype)
+    return replace(rule, low=low, high=high)
 
 
 def Uniform(rule: Rule, epsilon: float = 1e-6) -> Composite:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import time
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seqxai.errors import InputError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+STALE_SECONDS = 3600.0
+"""A part that nobody has written to for an hour is a killed program's."""
 
 
 def check_writable(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Path:
@@ -54,6 +60,17 @@ def _sibling(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
+def _remove_stale(final: Path) -> None:
+    """Remove what earlier programs left of this file when they were killed."""
+    begun = f".{final.stem}."
+    for sibling in final.parent.iterdir():
+        name = sibling.name
+        if name.startswith(begun) and name.endswith(f".part{final.suffix}") and name[len(begun) :].partition(".")[0].isdecimal():
+            with suppress(OSError):  # another program removes it, too, or may not be touched
+                if time.time() - sibling.stat().st_mtime > STALE_SECONDS:
+                    sibling.unlink()
+
+
 @contextmanager
 def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes ``path`` when the block ends well and is removed when it does not.
@@ -69,6 +86,7 @@ def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) 
         InputError: the path cannot be written, or the disk failed on the way.
     """
     final = check_writable(path, suffixes)
+    _remove_stale(final)
     partial = _sibling(final)
     try:
         partial.touch()
@@ -77,8 +95,7 @@ def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) 
         partial.chmod(mode)
         partial.replace(final)
     except OSError as error:
-        raise InputError(
-            f"Cannot write {str(final)!r}: {error.strerror or error}; choose a place that can be written."
-        ) from error
+        remedy = "make room there, or choose another place" if error.errno in FULL else "choose a place that can be written"
+        raise InputError(f"Cannot write {str(final)!r}: {error.strerror or error}; {remedy}.") from error
     finally:
         partial.unlink(missing_ok=True)

@@ -286,6 +286,22 @@ class LRP(Attributor):
             _walk=again,
         )
 
+    def rules(
+        self, inputs: Tensor | tuple[Tensor, ...], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> list[tuple[str, str]]:
+        """Which rule explains which layer of this model, for a caption or to check a composite.
+
+        Args:
+            inputs: as for :meth:`attribute`; one sample is enough.
+            args, kwargs: likewise.
+
+        Returns:
+            (where, rule) in the order of the run, such as ``("conv1", "ZBox(low=0.0, high=255.0, epsilon=1e-09)")``.
+        """
+        trace = capture(self.model, inputs, args, kwargs)
+        self.composite.check_paths(trace)
+        return composites.assigned(self.composite, trace, self._structure(trace))
+
     def _structure(self, trace: Trace) -> Structure:
         return Structure(trace, bilinear=self.bilinear, product=self.product, composite=self.composite)
 

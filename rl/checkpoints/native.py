@@ -57,8 +57,10 @@ def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False
         half: store the weights in half precision, at half the size.
 
     Raises:
-        InputError: the path cannot be written.
+        InputError: the path cannot be written, or the network is not what ``agent.architecture`` says, so that nobody could
+            read the file.
     """
+    _check_architecture(agent)
     dtype = torch.float16 if half else torch.float32
     tensors = {name: tensor.to(dtype).contiguous() for name, tensor in agent.network.state_dict().items()}
     metadata = {
@@ -74,6 +76,22 @@ def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False
     }
     with written_whole(path, (SUFFIX,)) as partial:
         save_file(tensors, partial, metadata=metadata)
+
+
+def _check_architecture(agent: Agent) -> None:
+    """Refuse to write what :func:`load` would refuse to read."""
+    if agent.architecture not in NETWORKS:
+        raise InputError(f"unknown network {shown(agent.architecture)}: expected architecture={' or '.join(map(repr, sorted(NETWORKS)))}")
+    with torch.device("meta"):
+        expected = NETWORKS[agent.architecture](len(agent.actions)).state_dict()
+    given = agent.network.state_dict()
+    for name in sorted(set(expected) | set(given)):
+        shapes = [tuple(weights[name].shape) if name in weights else "none" for weights in (expected, given)]
+        if shapes[0] != shapes[1]:
+            raise InputError(
+                f"the network is not the {agent.architecture!r} network for {len(agent.actions)} actions: expected {name!r} of shape "
+                f"{shapes[0]}, got {shapes[1]}; give Agent(architecture=...) the name of its network"
+            )
 
 
 def load(path: str | os.PathLike[str]) -> Agent:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rl.clock import DECISIONS_PER_SECOND
 from seqxai.errors import InputError
-
-DECISIONS_PER_SECOND = 15
 
 
 @contextmanager
@@ -46,6 +46,31 @@ def check_place(path: Path, *suffixes: str) -> None:
         if blocking is not None:
             raise InputError(f"Cannot write {str(path)!r}: {str(blocking)!r} is a file, not a directory; choose another place.")
     check_writable(path, suffixes)
+
+
+def moment(text: str, option: str, first: int, stop: int) -> int:
+    """The decision a user means by ``8.5s``, seconds of play, or ``201``, its number as pictures and films show it, from 1.
+
+    Args:
+        text: what was typed.
+        option: where, for messages.
+        first: the first decision there is, counted from 0.
+        stop: one past the last.
+
+    Returns:
+        The decision, counted from 0 as everywhere in Python.
+
+    Raises:
+        InputError: something else, or a decision that is not there.
+    """
+    found = re.fullmatch(r"(\d{1,9}(?:\.\d+)?)\s*(s?)", text.strip())
+    if found is None or (not found[2] and "." in found[1]):
+        raise InputError(f"{option} should be seconds, such as 8.5s, or the number of a decision, such as 201, got {text!r}")
+    decision = round(float(found[1]) * DECISIONS_PER_SECOND) if found[2] else int(found[1]) - 1
+    if not first <= decision < stop:
+        low, high = first / DECISIONS_PER_SECOND, (stop - 1) / DECISIONS_PER_SECOND
+        raise InputError(f"{option} {text} is not shown: expected {low:.1f}s .. {high:.1f}s, or a decision {first + 1} .. {stop}")
+    return decision
 
 
 def check_distinct(*paths: Path | None) -> None:

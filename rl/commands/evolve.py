@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
+from rl.clock import DECISIONS_PER_SECOND
+from rl.commands.common import check_distinct, check_place, moment, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from rl.trajectory import Trajectory
 
 EXAMPLE = "seqxai atari evolve runs/breakout --checkpoints 6 --out evolution.mp4 --figure evolution.pdf"
+
+SECONDS = 60.0
 
 Bars = Callable[[str, int], Callable[[int], None]]  # see `progress_bars`
 
@@ -33,7 +36,8 @@ def evolve(
     ] = None,
     webm: Annotated[bool, typer.Option("--webm", help="Write the same as .webm beside the first --out.")] = False,
     figure: Annotated[
-        Path | None, typer.Option(help="A still figure, ending in .png, .svg or .pdf: a row per checkpoint.")
+        list[Path] | None,
+        typer.Option(help="A still figure, .png, .svg or .pdf, with a row per checkpoint; may be given several times."),
     ] = None,
     checkpoints: Annotated[int, typer.Option(min=2, max=12, help="How many to show, spread by factors of agent steps.")] = 6,
     steps: Annotated[
@@ -44,8 +48,10 @@ def evolve(
         Path | None, typer.Option(metavar="FILE", help="The states to explain; the best checkpoint plays if not given.")
     ] = None,
     trajectory_out: Annotated[Path | None, typer.Option(help="Keep what the best checkpoint played, ending in .npz.")] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, max=1800.0, help="How long is played; 15 decisions are one second.")] = 60.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game.")] = 0,
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=1800.0, help="How long is played, 60 if not given; 15 decisions are one second.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game; 0 if not given.")] = None,
     composite: Annotated[str, typer.Option(help="The rules of relevance propagation, by name.")] = "epsilon-gamma-box",
     target: Annotated[
         str,
@@ -55,55 +61,65 @@ def evolve(
         ),
     ] = "largest",
     moments: Annotated[
-        str | None, typer.Option(metavar="DECISIONS", help="Columns of the figure, such as 120,300; key moments if not given.")
+        str | None,
+        typer.Option(metavar="MOMENTS", help="Columns of the figure, such as 8s,13.3s or 120,300; key moments if not given."),
     ] = None,
-    still: Annotated[int | None, typer.Option(metavar="DECISION", help="Also one frame of the film as a picture.")] = None,
+    still: Annotated[
+        str | None,
+        typer.Option(metavar="MOMENT", help="Also one frame of the film as a picture: 8.5s, or 201, the decision's number."),
+    ] = None,
     still_out: Annotated[Path | None, typer.Option(help="Its file, ending in .png.")] = None,
     start: Annotated[float, typer.Option(min=0.0, help="Show from this second of the game.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0.0, help="Show until this second of the game.")] = None,
     slow: Annotated[float, typer.Option(min=0.1, max=15.0, help="Slower than the game by this factor: 3 is 5 decisions a second.")] = 1.0,
     scale: Annotated[int | None, typer.Option(min=2, max=4, help="Film pixels per game pixel.")] = None,
     palette: Annotated[str, typer.Option(help="red-blue, or orange-purple for every kind of colour vision.")] = "red-blue",
+    caption: Annotated[Path | None, typer.Option(help="The caption, .txt or .json; beside the film if not given.")] = None,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
     """Explain the same states by several checkpoints of one training, side by side, on one colour scale."""
     import rl
     from rl.evolution import evolve as compare
-    from rl.evolution import named_moments, save_still
+    from rl.evolution import save_still, write_evolution_caption
 
     begun = time.perf_counter()
-    films, colours = _films(out, webm), _palette(palette)
-    _check_places(films, figure, still_out, trajectory_out)
+    films, figures, colours = _films(out, webm), list(figure or []), _palette(palette)
+    if films and caption is None:
+        caption = films[0].with_name(f"{films[0].stem}.caption.txt")
+    _check_places(films, figures, still_out, trajectory_out, caption)
     if (still is None) != (still_out is None):
-        raise InputError("a still needs --still DECISION and --still-out FILE.png; give both or none")
-    _check_modes(on_policy, trajectory, trajectory_out)
+        raise InputError("a still needs --still MOMENT and --still-out FILE.png; give both or none")
+    _check_modes(on_policy, trajectory, {"--trajectory-out": trajectory_out, "--seed": seed, "--seconds": seconds})
     chosen = _choose(run, checkpoints, steps)
     _check_words(chosen, composite, target)
     states = None if trajectory is None else _given_states(chosen, trajectory)
-    decisions = max(1, round(seconds * DECISIONS_PER_SECOND)) if states is None else len(states)
+    decisions = max(1, round((seconds or SECONDS) * DECISIONS_PER_SECOND)) if states is None else len(states)
     part, columns = _part(decisions, start, end), _columns_asked(moments, decisions)
-    if still is not None:
-        named_moments([still], decisions)
+    frame = None if still is None else moment(still, "--still", 0, decisions)
     with progress_bars(quiet) as bars:
         if states is None and not on_policy:
             playing = bars("play", decisions)
-            states = rl.record(chosen.best.load(), seed=seed, decisions=decisions, progress=playing, save_to=trajectory_out)
+            states = rl.record(chosen.best.load(), seed=seed or 0, decisions=decisions, progress=playing, save_to=trajectory_out)
         playing = bars("play", decisions * len(chosen))
         evolution = compare(
-            chosen, states, on_policy=on_policy, decisions=decisions, seed=seed,
+            chosen, states, on_policy=on_policy, decisions=decisions, seed=seed or 0,
             composite=composite, target=target, progress=playing,
         )  # fmt: skip
         report = _facts(chosen, evolution)
         if films:
             report |= _film(evolution, films, part, slow, scale, colours, bars)
-        if figure is not None:
-            report |= _still(evolution, figure, part, columns, colours)
-        if still is not None and still_out is not None:
-            save_still(evolution, still_out, still, scale=scale, palette=colours)
-            report["still"] = str(still_out)
+        if figures:
+            report |= _figures(evolution, figures, part, columns, colours)
+        if frame is not None and still_out is not None:
+            save_still(evolution, still_out, frame, scale=scale, palette=colours)
+            report |= {"still": str(still_out), "decision": frame + 1}
     if not films:
         report["checkpoints"] = _table(evolution, part)
+    if caption is not None:
+        shown = [*films, *figures, *([still_out] if still_out is not None else [])]
+        write_evolution_caption(caption, evolution, shown, report["checkpoints"])
+        report["caption"] = str(caption)
     report["seconds"] = round(time.perf_counter() - begun, 1)
     emit(report, as_json=as_json, text=_describe(report))
 
@@ -125,20 +141,28 @@ def _palette(name: str) -> Palette:
     return PALETTES[name]
 
 
-def _check_places(films: list[Path], figure: Path | None, still_out: Path | None, trajectory_out: Path | None) -> None:
+def _check_places(
+    films: list[Path], figures: list[Path], still_out: Path | None, trajectory_out: Path | None, caption: Path | None
+) -> None:
     """Refuse files that cannot be written before anything is played."""
+    from rl import caption as captions
     from rl.encoding import check_film
-    from rl.evolution import figure as figures
+    from rl.evolution import figure as drawing
     from rl.evolution import film as filming
 
-    if not films and figure is None and still_out is None:
+    if not films and not figures and still_out is None:
         raise InputError("nothing to write: give --out FILE.mp4, --figure FILE.pdf, or both")
     for film in films:
         check_place(film, film.suffix)
     if films:
         check_film(films)
-    check_distinct(*films, figure, still_out, trajectory_out)
-    endings = ((figure, figures.SUFFIXES), (still_out, filming.STILL_SUFFIXES), (trajectory_out, (".npz",)))
+    check_distinct(*films, *figures, still_out, trajectory_out, caption)
+    endings: tuple[tuple[Path | None, tuple[str, ...]], ...] = (
+        *((figure, drawing.SUFFIXES) for figure in figures),
+        (still_out, filming.STILL_SUFFIXES),
+        (trajectory_out, (".npz",)),
+        (caption, captions.SUFFIXES),
+    )
     for path, suffixes in endings:
         if path is not None:
             check_place(path, *suffixes)
@@ -165,12 +189,13 @@ def _check_words(run: Run, composite: str, target: str) -> None:
     check_target(target, run[0].facts.actions, run[0].load().network)
 
 
-def _check_modes(on_policy: bool, trajectory: Path | None, trajectory_out: Path | None) -> None:
+def _check_modes(on_policy: bool, trajectory: Path | None, playing: dict[str, Any]) -> None:
     """Refuse options that exclude each other."""
-    if on_policy and (trajectory is not None or trajectory_out is not None):
+    if on_policy and (trajectory is not None or playing["--trajectory-out"] is not None):
         raise InputError("with --on-policy every checkpoint plays a game of its own; leave --trajectory and --trajectory-out out")
-    if trajectory is not None and trajectory_out is not None:
-        raise InputError("--trajectory-out keeps what is played, but with --trajectory nothing is; leave one of the two out")
+    for option, value in playing.items():
+        if trajectory is not None and value is not None:
+            raise InputError(f"{option} is for playing, and with --trajectory nothing is played; leave one of the two out")
 
 
 def _columns_asked(text: str | None, decisions: int) -> list[Moment] | None:
@@ -179,11 +204,7 @@ def _columns_asked(text: str | None, decisions: int) -> list[Moment] | None:
 
     if text is None:
         return None
-    try:
-        numbers = [int(number) for number in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"--moments should be decisions such as 120,300, got {text!r}") from error
-    return named_moments(numbers, decisions)
+    return named_moments([moment(one, "--moments", 0, decisions) for one in text.split(",")], decisions)
 
 
 def _given_states(run: Run, path: Path) -> Trajectory:
@@ -222,6 +243,7 @@ def _facts(run: Run, evolution: Evolution) -> dict[str, Any]:
         "target": evolution.target,
         "scale": evolution.limit,
         "quantile": evolution.quantile,
+        "balance": evolution.balance,
     }
 
 
@@ -245,16 +267,14 @@ def _film(
     }
 
 
-def _still(
-    evolution: Evolution, figure: Path, part: range, columns: list[Moment] | None, palette: Palette
+def _figures(
+    evolution: Evolution, figures: list[Path], part: range, columns: list[Moment] | None, palette: Palette
 ) -> dict[str, Any]:
     """Write the figure, and report it."""
-    from rl.evolution import evolution_figure, key_moments
+    from rl.evolution import evolution_figure
 
-    if columns is None and not evolution.on_policy:
-        columns = key_moments(evolution.trajectory, part.start, part.stop)
-    shown = evolution_figure(evolution, figure, columns, palette)
-    return {"figure": str(figure), "moments": {m.name: m.decision for m in shown if m.decision >= 0}}
+    shown = evolution_figure(evolution, figures, columns, palette, part)
+    return {"figures": list(map(str, figures)), "moments": {m.name: m.decision + 1 for m in shown if m.decision >= 0}}
 
 
 def _table(evolution: Evolution, part: range) -> list[dict[str, Any]]:
@@ -275,11 +295,11 @@ def _describe(report: dict[str, Any]) -> str:
     if "films" in report:
         sizes = ", ".join(f"{path} {size / 1e6:.1f} MB" for path, size in zip(report["films"], report["bytes"], strict=True))
         lines["film"] = f"{sizes}, {report['frames']} decisions, {report['width']} x {report['height']}"
-    if "figure" in report:
-        lines["figure"] = report["figure"]
+    if "figures" in report:
+        lines["figure"] = ", ".join(report["figures"])
         lines["moments"] = "; ".join(f"{name} ({decision})" for name, decision in report["moments"].items())
     if "still" in report:
-        lines["still"] = report["still"]
+        lines["still"] = f"{report['still']}, decision {report['decision']}"
     by = "each checkpoint its own" if report["on_policy"] else f"by the agent of {report['played_by']} steps"
     lines["played"] = f"{report['game']}, {by}, seed {report['seed']}, {report['decisions']} decisions"
     lines["explained"] = f"{report['rules']}, target {report['target']}"
@@ -287,6 +307,9 @@ def _describe(report: dict[str, Any]) -> str:
         f"at ±{report['scale']:.{digits}f} per observed pixel, for all: "
         f"{100 * report['quantile']:g} % of the pixels of the strongest are below"
     )
+    lines["balance"] = f"sums are off by at most {report['balance']:.1e}"
+    if "caption" in report:
+        lines["caption"] = report["caption"]
     for name, reason in report["ignored"].items():
         lines[f"ignored {name}"] = reason
     told = "\n".join(f"{name:<12}{text}" for name, text in lines.items())

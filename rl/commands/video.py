@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
+from rl.clock import DECISIONS_PER_SECOND
+from rl.commands.common import check_distinct, check_place, progress_bars
+from rl.commands.common import moment as moment_of
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -80,7 +82,7 @@ def video(
     start: Annotated[float, typer.Option(min=0.0, max=SECONDS_MAX, help="Show from this second of play on.")] = 0.0,
     end: Annotated[float | None, typer.Option(min=0.1, max=SECONDS_MAX, help="Show up to this second, instead of --seconds.")] = None,
     slow: Annotated[float, typer.Option(min=0.1, max=15.0, help="Slower than the game by this factor: 3 is 5 decisions a second.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game.")] = 0,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game; 0 if not given.")] = None,
     composite: Annotated[str, typer.Option(help="The rules of relevance propagation, by name.")] = "epsilon-gamma-box",
     target: Annotated[
         str,
@@ -112,12 +114,13 @@ def video(
 
     files = _files(out, webm, still, still_out, caption, relevance, trajectory_out)
     shape: dict[str, Any] = {"layout": layout, "size": _size(size), "scale": scale, "palette": palette}
+    _check_played(trajectory, {"--game": game, "--seed": seed, "--trajectory-out": trajectory_out})
     player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape)
     first, stop = _range(start, seconds, end, recorded)
-    moment = _moment(still, first, stop) if files.stills else None
+    moment = moment_of(still or "", "--still", first, stop) if files.stills else None
     with progress_bars(quiet) as bar:
         if recorded is None:
-            recorded = rl.record(player, game, seed, stop, progress=bar("play", stop), save_to=files.trajectory)
+            recorded = rl.record(player, game, seed or 0, stop, progress=bar("play", stop), save_to=files.trajectory)
         explained = rl.explain_stream(recorded, player, composite, target)
         report: dict[str, Any] = {"game": recorded.game, "seed": recorded.seed}
         film = None
@@ -165,6 +168,13 @@ def _files(
     return Files(tuple(films), caption, relevance, trajectory_out, tuple(stills))
 
 
+def _check_played(trajectory: Path | None, playing: dict[str, Any]) -> None:
+    """Refuse what only playing needs where nothing is played."""
+    for option, value in playing.items():
+        if trajectory is not None and value is not None:
+            raise InputError(f"--trajectory shows what was recorded, and {option} is for playing; give one of them")
+
+
 def _prepare(
     files: Files,
     agent: str | None,
@@ -190,9 +200,6 @@ def _prepare(
         raise InputError("--agent is empty; give the path of a checkpoint, or leave it out for the shipped agent")
     if game is not None and not game.strip():
         raise InputError("--game is empty; give a name such as breakout, or leave it out for the agent's own game")
-    if trajectory is not None and (game is not None or files.trajectory is not None):
-        other = "--game" if game is not None else "--trajectory-out"
-        raise InputError(f"--trajectory shows what was recorded, and {other} is for playing; give one of them")
     if game is not None:
         resolve_game(game)
     player = rl.load(rl.shipped_agent("breakout") if agent is None else agent)
@@ -222,18 +229,6 @@ def _range(start: float, seconds: float, end: float | None, recorded: Trajectory
         length = len(recorded) / DECISIONS_PER_SECOND
         raise InputError(f"--start {start:g} is after the end of the trajectory, which is {length:.1f} seconds long")
     return first, min(stop, len(recorded))
-
-
-def _moment(text: str | None, first: int, stop: int) -> int:
-    """The decision of ``8.5s`` or ``201``, counted from 0."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s?)", (text or "").strip())
-    if found is None or (not found[2] and "." in found[1]):
-        raise InputError(f"--still should be seconds, such as 8.5s, or the number of a decision, such as 201, got {text!r}")
-    decision = round(float(found[1]) * DECISIONS_PER_SECOND) if found[2] else int(found[1]) - 1
-    if not first <= decision < stop:
-        low, high = first / DECISIONS_PER_SECOND, (stop - 1) / DECISIONS_PER_SECOND
-        raise InputError(f"--still {text} is not shown: expected {low:.1f}s .. {high:.1f}s, or a decision {first + 1} .. {stop}")
-    return decision
 
 
 def _film(

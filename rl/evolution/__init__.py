@@ -1,5 +1,7 @@
 """One training seen through its checkpoints: explained side by side, as a film and as a figure."""
 
+from rl.evolution.caption import evolution_caption as evolution_caption
+from rl.evolution.caption import write_evolution_caption as write_evolution_caption
 from rl.evolution.figure import evolution_figure as evolution_figure
 from rl.evolution.film import EvolutionFilm as EvolutionFilm
 from rl.evolution.film import render_evolution as render_evolution
@@ -20,10 +22,12 @@ __all__ = [
     "Sight",
     "Stage",
     "Tally",
+    "evolution_caption",
     "evolution_figure",
     "evolve",
     "key_moments",
     "named_moments",
     "render_evolution",
     "save_still",
+    "write_evolution_caption",
 ]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rl.clock import clock
 from rl.drawing import RED_BLUE, Palette, diverging
 from rl.evolution.heat import HeatPainter
 from rl.evolution.moments import CRITERIA, Moment, key_moments
@@ -32,17 +33,19 @@ INK, GREY_INK, EMPTY = "#1a1c22", "#6a7080", "#eceef2"
 
 def evolution_figure(
     evolution: Evolution,
-    path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     moments: Sequence[Moment] | None = None,
     palette: Palette = RED_BLUE,
+    decisions: range | None = None,
 ) -> list[Moment]:
     """Draw the figure.
 
     Args:
         evolution: what to show.
-        path: file name ending in ``.png``, ``.svg`` or ``.pdf``.
+        path: one file name or several, ending in ``.png``, ``.svg`` or ``.pdf``.
         moments: the columns; the key moments of the game when None.
         palette: the colours of relevance, one of `rl.drawing.PALETTES`.
+        decisions: where key moments are looked for; everywhere when None.
 
     Returns:
         The columns.  Where every checkpoint has a game of its own, the moments are found in each of them by the same
@@ -51,11 +54,14 @@ def evolution_figure(
     Raises:
         InputError: another ending, a place that cannot be written, or no moment to show.
     """
-    path = check_writable(Path(path), SUFFIXES)
-    own = evolution.on_policy and moments is None
-    columns = list(key_moments(evolution.trajectory, 0, len(evolution)) if moments is None else moments)
-    if own:  # a moment that only some games have is a column, too
-        found = {moment.name for stage in evolution.stages for moment in key_moments(stage.trajectory)}
+    places = [path] if isinstance(path, str | os.PathLike) else list(path)
+    paths = [check_writable(Path(place), SUFFIXES) for place in places]
+    part = range(len(evolution)) if decisions is None else decisions
+    own = part if evolution.on_policy and moments is None else None
+    columns = list(key_moments(evolution.trajectory, part.start, part.stop) if moments is None else moments)
+    if own is not None:  # a moment that only some games have is a column, too
+        games = (stage.trajectory for stage in evolution.stages)
+        found = {moment.name for game in games for moment in key_moments(game, part.start, part.stop)}
         columns = sorted(columns, key=lambda moment: list(CRITERIA).index(moment.name))
         columns += [Moment(name, -1) for name in CRITERIA if name in found - {moment.name for moment in columns}]
     if not columns:
@@ -63,15 +69,16 @@ def evolution_figure(
     figure = _Figure(evolution, columns, own, palette).drawn()
     import matplotlib as mpl
 
-    with mpl.rc_context({"svg.hashsalt": "seqxai", "pdf.fonttype": 42}), written_whole(path, SUFFIXES) as partial:
-        figure.savefig(partial, dpi=DOTS, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    for place in paths:
+        with mpl.rc_context({"svg.hashsalt": "seqxai", "pdf.fonttype": 42}), written_whole(place, SUFFIXES) as partial:
+            figure.savefig(partial, dpi=DOTS, metadata={"Date": None} if place.suffix.lower() == ".svg" else None)
     return columns
 
 
 class _Figure:
     """The figure being drawn; lengths in inches from the lower left corner."""
 
-    def __init__(self, evolution: Evolution, columns: Sequence[Moment], own: bool, palette: Palette) -> None:
+    def __init__(self, evolution: Evolution, columns: Sequence[Moment], own: range | None, palette: Palette) -> None:
         from matplotlib.figure import Figure
 
         self._evolution, self._columns, self._own = evolution, columns, own
@@ -108,15 +115,16 @@ class _Figure:
         target = TARGET_WORDS.get(evolution.target, f"the action {evolution.target.upper()}")
         note = (
             f"{display_name(evolution.trajectory.game)}. Relevance for {target}, per observed pixel; rules {evolution.composite}; "
-            "one scale for all pictures. Below each: the action it would take, and its Q-value."
+            "one scale for all pictures; sums are off by at most "
+            f"{evolution.balance:.0e}. Below each: the action it would take, and its Q-value."
         )
         return wrap(note, int(inches * LETTERS), break_on_hyphens=False)
 
     def _decisions(self, stage: Stage) -> list[int | None]:
         """The decision of each column in a stage's game; None where it has no such moment."""
-        if not self._own:
+        if self._own is None:
             return [moment.decision for moment in self._columns]
-        found = {moment.name: moment.decision for moment in key_moments(stage.trajectory)}
+        found = {moment.name: moment.decision for moment in key_moments(stage.trajectory, self._own.start, self._own.stop)}
         return [found.get(moment.name) for moment in self._columns]
 
     def _stage(self, number: int, stage: Stage) -> None:
@@ -146,8 +154,7 @@ class _Figure:
     def _head(self, column: int, moment: Moment) -> None:
         """What a column is."""
         x, y = self._corner(0, column)
-        seconds = moment.decision / 15
-        when = "" if self._own else f"\n{int(seconds // 60)}:{seconds % 60:04.1f}"
+        when = "" if self._own is not None else f"\n{clock(moment.decision)}"
         words = fill(moment.name, 18) + when
         self._text(x + CELL[0] / 2, y + CELL[1] + 0.07, words, 7.5, ha="center", va="bottom", linespacing=1.25)
 

@@ -110,7 +110,7 @@ def save_still(
     Args:
         evolution: what to show.
         path: file name ending in ``.png``.
-        decision: which.
+        decision: its place, counted from 0; the picture says its number, counted from 1.
         scale: as for :func:`render_evolution`.
         palette: the colours of relevance.
 

@@ -39,8 +39,8 @@ class Moment:
     """A decision worth a look.
 
     Attributes:
-        name: a key of `CRITERIA`, or the decision's number.
-        decision: its place in the trajectory.
+        name: a key of `CRITERIA`, or the decision's number as pictures show it, from 1.
+        decision: its place in the trajectory, from 0.
     """
 
     name: str
@@ -110,5 +110,5 @@ def named_moments(decisions: Sequence[Any], count: int) -> list[Moment]:
         raise InputError("expected at least one moment to show, got none; give decisions such as 120,300")
     for number in numbers:
         if not 0 <= number < count:
-            raise InputError(f"there is no decision {number} in this game: it has the decisions 0 .. {count - 1}")
-    return [Moment(f"decision {number}", number) for number in numbers]
+            raise InputError(f"there is no decision at place {number} of this game: it has the places 0 .. {count - 1}")
+    return [Moment(f"decision {number + 1}", number) for number in numbers]

@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from rl.clock import DECISIONS_PER_SECOND, clock
 from rl.drawing import (
     ACCENT,
     BACKGROUND,
@@ -34,9 +35,6 @@ from rl.evolution.heat import HeatPainter
 from rl.evolution.layout import CAPTION_HEIGHT, LEFT_SCALE, TITLE_HEIGHT, Layout
 from rl.evolution.stages import Evolution, Sight
 from rl.games import display_name
-
-DECISIONS_PER_SECOND = 15
-"""The clock shows the game's own time, however slowly it is shown."""
 
 SCORES_HEIGHT_MIN, SCORES_HEIGHT_MAX = 110, 220
 """Pixels a chart of the scores needs, and what is enough."""
@@ -127,9 +125,8 @@ class Game:
         trajectory = self.evolution.trajectory
         screen = trajectory.screens[sight.decision]
         canvas[self.box.y : self.box.bottom, self.box.x : self.box.right] = enlarge(screen, LEFT_SCALE)
-        seconds = sight.decision / DECISIONS_PER_SECOND
         facts = (
-            ("time", f"{int(seconds // 60)}:{seconds % 60:04.1f}"),
+            (f"decision {sight.decision + 1}", clock(sight.decision)),
             ("score", f"{trajectory.score[sight.decision]:.0f}"),
             ("lives", f"{trajectory.lives[sight.decision]}"),
             ("taken", trajectory.actions[trajectory.chosen[sight.decision]]),
@@ -159,7 +156,9 @@ class Race:
         draw_text(canvas, "points so far", self.box.x, self.box.y - CAPTION_HEIGHT, 14, QUIET)
 
     def draw(self, canvas: Canvas, sight: Sight) -> None:
-        """A bar per checkpoint; the longest is as long as the winner's last."""
+        """When, and a bar per checkpoint; the longest is as long as the winner's last."""
+        when = f"decision {sight.decision + 1}, {clock(sight.decision)}"
+        draw_text(canvas, when, self.box.right, self.box.y - CAPTION_HEIGHT, 14, QUIET, "right")
         points = self._points[:, sight.decision]
         most = max(float(self._points.max()), 1.0)
         pitch = min(44, self.box.height // len(points))
@@ -230,7 +229,7 @@ class Legend:
         notes = (
             f"Relevance for {target}, by the rules {self.evolution.composite}; per observed pixel, the four frames seen summed up.",
             f"One scale for all checkpoints and the whole film: {100 * self.evolution.quantile:g} % of the pixels "
-            "of the strongest checkpoint are below full colour.",
+            f"of the strongest checkpoint are below full colour. Sums are off by at most {self.evolution.balance:.0e}.",
         )
         y = bar.bottom + 34
         for note in notes:

@@ -61,12 +61,14 @@ class Sight:
         relevance: of each observed pixel, summed over the four planes, in units of the explained value.
         q_values: of every action.
         explained: the value that was explained.
+        balance: how far the sum of the ledger is from it; NaN where the ledger was not kept.
     """
 
     decision: int
     relevance: Float32[np.ndarray, "stages 84 84"]
     q_values: Float32[np.ndarray, "stages actions"]
     explained: Float64[np.ndarray, " stages"]
+    balance: Float64[np.ndarray, " stages"]
 
     @property
     def choices(self) -> Int64[np.ndarray, " stages"]:
@@ -86,6 +88,8 @@ class Evolution:
         limit: relevance per observed pixel with the full colour, the same for all stages and decisions.
         quantile: the share of the pixels of the strongest stage that stay below it.
         q_range: ends of the axis of the Q-values: a tenth beyond those met where the scale was taken, 0 included.
+        balance: how far the sum of a ledger is from the explained value at most, where the scale was taken.
+        rules: (layer, its rule with all parameters), in the order of the network.
     """
 
     stages: tuple[Stage, ...]
@@ -95,6 +99,8 @@ class Evolution:
     limit: float
     quantile: float
     q_range: tuple[float, float]
+    balance: float
+    rules: tuple[tuple[str, str], ...] = ()
 
     def __len__(self) -> int:
         """Number of decisions that every stage has."""
@@ -117,14 +123,13 @@ class Evolution:
         rows = np.arange(len(self)) if decisions is None else np.asarray(decisions, np.int64)
         yield from _sights(self.stages, self.composite, self.target, rows)
 
-
     def look(
         self, stage: int, decisions: Sequence[int]
     ) -> tuple[Float32[np.ndarray, "part 84 84"], Float32[np.ndarray, "part actions"], Float64[np.ndarray, " part"]]:
         """Some decisions of one stage: relevance, Q-values and explained value, as in a :class:`Sight`."""
         one = self.stages[stage]
         attributor = seqxai.LRP(one.agent.network, composite=self.composite, ledger=False)
-        return _explain(one, attributor, self.target, np.asarray(decisions, np.int64))
+        return _explain(one, attributor, self.target, np.asarray(decisions, np.int64))[:3]
 
 
 @dataclass(frozen=True)
@@ -190,8 +195,10 @@ def evolve(
     targets.check_target(target, run[0].facts.actions, run[0].load().network)
     seqxai.composites.ensure(composite)
     stages = tuple(_stages(run, trajectory, on_policy, whole_number("decisions", decisions), seed, progress))
-    limit, q_range = _scale(stages, composite, target, quantile)
-    return Evolution(stages, on_policy, composite, target, limit, quantile, q_range)
+    limit, q_range, balance = _measure(stages, composite, target, quantile)
+    observation = torch.from_numpy(stages[-1].trajectory.observations(np.zeros(1, np.int64)))
+    rules = seqxai.LRP(stages[-1].agent.network, composite=composite).rules(observation)
+    return Evolution(stages, on_policy, composite, target, limit, quantile, q_range, balance, tuple(rules))
 
 
 def check_same_game(run: Run, trajectory: Trajectory) -> None:
@@ -239,40 +246,42 @@ def _decisions(stages: Sequence[Stage]) -> int:
     return min(len(stage.trajectory) for stage in stages)
 
 
-def _scale(
+def _measure(
     stages: Sequence[Stage], composite: str, target: str, quantile: float
-) -> tuple[float, tuple[float, float]]:
-    """Full colour, and the range of the Q-values."""
+) -> tuple[float, tuple[float, float], float]:
+    """Full colour, the range of the Q-values, and the balance, from decisions spread over the game."""
     count = _decisions(stages)
     rows = np.unique(np.linspace(0, count - 1, min(count, SAMPLE)).astype(np.int64))
-    seen = list(_sights(stages, composite, target, rows))
+    seen = list(_sights(stages, composite, target, rows, ledger=True))
     strength = np.abs(np.stack([sight.relevance for sight in seen], axis=1)).reshape(len(stages), -1)
     q_values = np.stack([sight.q_values for sight in seen])
     limit = float(np.quantile(strength, quantile, axis=1).max()) or float(strength.max()) or 1.0
-    return limit, (Q_ROOM * min(0.0, float(q_values.min())), Q_ROOM * max(0.0, float(q_values.max())))
+    q_range = Q_ROOM * min(0.0, float(q_values.min())), Q_ROOM * max(0.0, float(q_values.max()))
+    return limit, q_range, max(float(sight.balance.max()) for sight in seen)
 
 
 def _sights(
-    stages: Sequence[Stage], composite: str, target: str, rows: Int64[np.ndarray, " rows"]
+    stages: Sequence[Stage], composite: str, target: str, rows: Int64[np.ndarray, " rows"], ledger: bool = False
 ) -> Iterator[Sight]:
     """Explain in batches, give one decision at a time."""
-    attributors = [seqxai.LRP(stage.agent.network, composite=composite, ledger=False) for stage in stages]
+    attributors = [seqxai.LRP(stage.agent.network, composite=composite, ledger=ledger) for stage in stages]
     for start in range(0, len(rows), BATCH):
         part = rows[start : start + BATCH]
         with one_thread():
             seen = [_explain(stage, lrp, target, part) for stage, lrp in zip(stages, attributors, strict=True)]
         for place, decision in enumerate(part):
-            yield Sight(int(decision), *(np.stack([of_stage[kind][place] for of_stage in seen]) for kind in range(3)))
+            yield Sight(int(decision), *(np.stack([of_stage[kind][place] for of_stage in seen]) for kind in range(4)))
 
 
 def _explain(
     stage: Stage, attributor: seqxai.LRP, target: str, rows: Int64[np.ndarray, " rows"]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Relevance, Q-values and explained value of some decisions."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Relevance, Q-values, explained value and balance of some decisions."""
     observations = torch.from_numpy(stage.trajectory.observations(rows))
     attribution = attributor.attribute(observations, target=_target(stage, target, rows))
     relevance = attribution.relevance.sum(dim=1).numpy()
-    return relevance, attribution.output.numpy(), attribution.explained.double().numpy()
+    balance = attribution.ledger.gap.abs().numpy() if attributor.keeps_ledger else np.full(len(rows), np.nan)
+    return relevance, attribution.output.numpy(), attribution.explained.double().numpy(), balance
 
 
 def _target(stage: Stage, target: str, rows: Int64[np.ndarray, " rows"]) -> Any:

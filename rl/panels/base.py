@@ -9,9 +9,6 @@ from rl.drawing import RED_BLUE, Box, Canvas, Palette
 from rl.explaining import Decisions, Moment
 from rl.scale import Scale
 
-DECISIONS_PER_SECOND = 15
-"""Of the game: 60 emulator frames a second, 4 per decision."""
-
 
 @dataclass(frozen=True)
 class Scene:
@@ -84,9 +81,3 @@ class Panel(Protocol):
 
     def draw(self, canvas: Canvas, moment: Moment) -> None:
         """Paint what belongs to one decision; decisions come in order."""
-
-
-def clock(decision: int) -> str:
-    """When a decision is taken, in the game's own time."""
-    seconds = decision / DECISIONS_PER_SECOND
-    return f"{int(seconds // 60)}:{seconds % 60:04.1f}"

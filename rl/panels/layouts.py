@@ -54,6 +54,8 @@ class Design:
             raise InputError("give a size or a scale, not both: one follows from the other")
         if size is None:
             unit = 1.0 if scale is None else real_number("scale", scale) / self.zoom
+            if unit <= 0.0:
+                raise InputError(f"scale should be above 0, video pixels per game pixel, got {shown(scale)}; {self.zoom} is usual")
             width, height = (_even(round(side * unit)) for side in (self.width, self.height))
         else:
             width, height = (whole_number("size", side) for side in size)
@@ -98,7 +100,7 @@ def _full(scene: Scene, grid: Grid) -> tuple[Panel, ...]:
 def _compact(scene: Scene, grid: Grid) -> tuple[Panel, ...]:
     """Relevance over the game, all values, and what is explained."""
     return (
-        Header(scene, grid, grid.box(16, 2, 608, 50), ("time", "score", "lives")),
+        Header(scene, grid, grid.box(16, 2, 608, 50), ("decision", "time", "score", "lives")),
         Overlay(scene, grid, grid.box(16, 58, 320, 420), title=""),
         QValues(scene, grid, grid.box(352, 80, 272, 398)),
         Sum(scene, grid, grid.box(16, 483, 608, 44), 16, 2),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import Float
 
+from rl.clock import DECISIONS_PER_SECOND
 from rl.drawing import (
     ACCENT,
     BACKGROUND,
@@ -28,7 +29,7 @@ from rl.drawing import (
     polyline,
 )
 from rl.explaining import Moment
-from rl.panels.base import DECISIONS_PER_SECOND, Grid, Scene
+from rl.panels.base import Grid, Scene
 
 PAGE = 30 * DECISIONS_PER_SECOND
 LAST_PAGE = PAGE // 2

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rl.clock import clock
 from rl.drawing import (
     ACCENT,
     QUIET,
@@ -23,7 +24,7 @@ from rl.drawing import (
 )
 from rl.explaining import Moment
 from rl.games import display_name
-from rl.panels.base import Grid, Scene, clock
+from rl.panels.base import Grid, Scene
 from rl.targets import IN_WORDS
 
 AGAINST_WORDS, FOR_WORDS = "against", "for"

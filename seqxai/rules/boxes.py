@@ -14,6 +14,11 @@ from seqxai.trace.graph import Node, Trace, Value
 Box = tuple[Tensor, Tensor]
 
 
+def default_box(dtype: torch.dtype) -> tuple[float, float]:
+    """The box of an input of which nothing else is said: of bytes 0 .. 255, of anything else 0 .. 1."""
+    return (0.0, 255.0) if dtype == torch.uint8 else (0.0, 1.0)
+
+
 class Boxes:
     """Lower and upper bounds of values that prepare the input: scaled, shifted, padded and viewed, nothing else.
 
@@ -48,7 +53,7 @@ class Boxes:
         dtype = data.dtype if data.dtype.is_floating_point else self.trace.outputs[0].data.dtype
         default = low is None
         if default:
-            low, high = (0.0, 255.0) if data.dtype == torch.uint8 else (0.0, 1.0)
+            low, high = default_box(data.dtype)
         low, high = (torch.as_tensor(b, dtype=dtype, device=data.device) for b in (low, high))
         try:
             torch.broadcast_shapes(low.shape, high.shape, data.shape[1:])

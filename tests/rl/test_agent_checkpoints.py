@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import rl
-from rl.network import NatureNetwork
+from rl.network import NatureNetwork, NipsNetwork
 from rl.preprocessing import Preprocessing
 from seqxai.errors import CheckpointError, InputError
 
@@ -257,3 +257,14 @@ def test_public_names_are_lazy():
         assert callable(getattr(rl, name))
     with pytest.raises(AttributeError, match="module 'rl' has no attribute 'nothing'"):
         _ = rl.nothing
+
+
+def test_an_agent_that_nobody_could_read_again_is_not_written(tmp_path):
+    actions = ("NOOP", "FIRE", "RIGHT", "LEFT")
+    wrong = rl.Agent(NipsNetwork(4), "breakout", actions)
+    with pytest.raises(InputError, match=r"not the 'nature' network for 4 actions: expected 'conv1.bias' of shape \(32,\), got \(16,\)"):
+        rl.save_agent(wrong, tmp_path / "a.safetensors")
+    unknown = rl.Agent(NipsNetwork(4), "breakout", actions, architecture="vgg")
+    with pytest.raises(InputError, match="unknown network 'vgg': expected architecture='dueling' or 'nature' or 'nips'"):
+        rl.save_agent(unknown, tmp_path / "a.safetensors")
+    assert list(tmp_path.iterdir()) == []

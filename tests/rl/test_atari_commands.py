@@ -55,11 +55,18 @@ def test_one_command_writes_a_video_and_reports_it(tmp_path):
         np.testing.assert_allclose(file["explained"], whole.explained, atol=1e-5)
         np.testing.assert_allclose(file["ledger_bias"], whole.ledger["bias"], atol=1e-5)
         np.testing.assert_array_equal(file["chosen"], played.chosen)
-        assert json.loads(str(file["header"]))["method"] == "lrp/epsilon-gamma-box"
+        header = json.loads(str(file["header"]))
+        assert header["method"] == "lrp/epsilon-gamma-box"
+        assert header["rules"][1] == {"layer": "conv2", "rule": "Gamma(gamma=0.25, epsilon=1e-09, bias='include')"}
+        assert header["versions"]["torch"].startswith("2.")
     caption = json.loads((tmp_path / "caption.json").read_text())
     assert caption["scale"]["full_colour"] == report["scale"]
     assert caption["files"] == ["video.mp4", "video.webm"]
     assert caption["versions"]["torch"].startswith("2.")
+    box, *between, values = caption["rules"]
+    assert box == {"layer": "conv1", "rule": "ZBox(low=0.0, high=255.0, epsilon=1e-09)"}
+    assert values == {"layer": "values", "rule": "Epsilon(epsilon=1e-06, bias='include')"}
+    assert [one["rule"].split("(")[0] for one in between] == ["Gamma", "Gamma", "Epsilon"]
     assert caption["conservation"]["mean_explained"] == pytest.approx(report["explained_mean"])
     assert sum(caption["share_of_frames_percent"].values()) == pytest.approx(100, abs=0.3)
     with av.open(str(out)) as container:
@@ -86,7 +93,7 @@ def test_a_recorded_trajectory_in_part_and_slowly(recorded, tmp_path, monkeypatc
     caption = (tmp_path / "a.caption.txt").read_text()
     assert "Breakout, decisions 16 to 21, 5 a second (15 is the game's own speed), seed 2." in caption
     assert f"Full colour at ±{report['scale']:.3g} per observed pixel, the 99.5 % quantile" in caption
-    assert "rules: lrp/epsilon-gamma-box" in caption
+    assert "; lrp/epsilon-gamma-box, that is conv1: ZBox(low=0.0, high=255.0, epsilon=1e-09); conv2: Gamma(" in caption
     assert "sums are off by at most" in caption
 
 
@@ -121,6 +128,9 @@ def test_a_figure_without_a_video_has_vector_text(recorded, tmp_path, moment):
         (("--out", "a.mp4", "--trajectory", "none.npz"), "no trajectory at none.npz"),
         (("--out", "a.mp4", "--size", "big"), "--size should be width x height in pixels, such as 1920x1080, got 'big'"),
         (("--out", "a.mp4", "--size", "64x64"), "'full' should be at least 960x540 pixels"),
+        (("--out", "a.mp4", "--scale", "0"), "scale should be above 0, video pixels per game pixel, got 0.0; 2 is usual"),
+        (("--out", "a.mp4", "--scale", "nan"), "scale should be a finite number, got nan"),
+        (("--out", "a.mp4", "--trajectory", "R", "--seed", "3"), "--trajectory shows what was recorded, and --seed is for playing"),
         (("--out", "a.mp4", "--layout", "wide"), "unknown layout 'wide'"),
         (("--out", "a.mp4", "--palette", "grey"), "unknown palette 'grey'"),
         (("--out", "a.mp4", "--out", "a.mp4"), "a film is named twice"),

@@ -134,8 +134,8 @@ def test_the_table_by_hand(evolution):
     q_values = np.float32([[0, 1, 0, 0], [0, 0, 0, -4], [2, 0, 0, 0]])
     relevance = np.zeros((3, 84, 84), np.float32)
     relevance[1, 3, 4:6] = 2.0, -1.0
-    tally.add(Sight(0, relevance, q_values, np.array([1.0, 0.0, 2.0])))
-    tally.add(Sight(1, 0 * relevance, q_values[[0, 2, 2]], np.array([1.0, 2.0, 4.0])))
+    tally.add(Sight(0, relevance, q_values, np.array([1.0, 0.0, 2.0]), np.zeros(3)))
+    tally.add(Sight(1, 0 * relevance, q_values[[0, 2, 2]], np.array([1.0, 2.0, 4.0]), np.zeros(3)))
     table = tally.table()
     assert [row["agent_steps"] for row in table] == list(STEPS)
     assert [row["score"] for row in table] == [0.0, 1.0, 20.0]
@@ -268,7 +268,7 @@ def test_key_moments_by_hand(eventful):
     assert apart == [Moment(BEGINNING, 3), Moment(SPREAD, 18), Moment(VALUE, 37)]
     assert key_moments(eventful, 10, 30) == [Moment(BEGINNING, 23)]  # all else is less than a second away
     assert key_moments(eventful, 0, 3) == []
-    assert named_moments([5, 39], 40) == [Moment("decision 5", 5), Moment("decision 39", 39)]
+    assert named_moments([5, 39], 40) == [Moment("decision 6", 5), Moment("decision 40", 39)]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
@@ -293,7 +293,7 @@ def unwrapped(text):
 def test_the_figure_says_what_it_shows(evolution, monkeypatch):
     words = []
     monkeypatch.setattr(figures._Figure, "_text", lambda self, x, y, text, size, *rest, **how: words.append(text))
-    figures._Figure(evolution, [Moment("the late one", 30)], False, drawing.RED_BLUE).drawn()
+    figures._Figure(evolution, [Moment("the late one", 30)], None, drawing.RED_BLUE).drawn()
     sight = next(evolution.sights([30]))
     for stage, steps in enumerate(("0", "1 k", "20 k")):
         choice = int(sight.q_values[stage].argmax())
@@ -318,6 +318,9 @@ def test_games_without_a_moment_have_an_empty_place(evolution, monkeypatch, even
     columns = evolution_figure(own, tmp_path / "a.png")
     assert [column.name for column in columns] == [BEGINNING, REWARD, VALUE]
     assert words.count("does not happen") == 1
+    late = evolution_figure(own, tmp_path / "a.png", decisions=range(20, 40))
+    assert late == key_moments(eventful, 20, 40)
+    assert late[0].decision == 23, "the second game"
 
 
 @pytest.mark.parametrize(
@@ -335,6 +338,13 @@ def test_wrong_arguments(run, states, arguments, text):
         evolve(run, states, **arguments)
 
 
+def test_the_balance_and_the_rules_are_those_of_the_agents(evolution, agents, states):
+    worst = max(rl.explain(states.seen_by(agent), agent, target="largest").balance.max() for agent in agents)
+    assert evolution.balance == pytest.approx(worst, rel=1e-6)
+    assert evolution.rules == rl.explain_stream(states, agents[-1]).rules
+    assert dict(evolution.rules)["values"] == "Epsilon(epsilon=1e-06, bias='include')"
+
+
 def test_runs_and_states_that_do_not_fit(run, states, evolution, tmp_path):
     with pytest.raises(InputError, match=r"expected 2 \.\. 12 checkpoints to compare, got 1"):
         evolve(dataclasses.replace(run, checkpoints=run.checkpoints[:1]), states)
@@ -345,7 +355,7 @@ def test_runs_and_states_that_do_not_fit(run, states, evolution, tmp_path):
             render_evolution(evolution, tmp_path / "a.mp4", scale=scale)
     with pytest.raises(InputError, match="there is no decision to show"):
         render_evolution(evolution, tmp_path / "a.mp4", decisions=[])
-    with pytest.raises(InputError, match=r"there is no decision 40 in this game: it has the decisions 0 \.\. 39"):
+    with pytest.raises(InputError, match=r"there is no decision at place 40 of this game: it has the places 0 \.\. 39"):
         named_moments([3, 40], 40)
     with pytest.raises(InputError, match="no key moment in this part of the game"):
         evolution_figure(evolution, tmp_path / "a.png", [])
@@ -370,9 +380,9 @@ def command(*arguments):
 @pytest.mark.atari
 def test_one_command_writes_film_and_figure(folder, tmp_path):
     av = pytest.importorskip("av")
-    film, figure, kept = tmp_path / "a.mp4", tmp_path / "a.png", tmp_path / "a.npz"
-    options = ("--seconds", 2, "--seed", 4, "--end", 1.2, "--slow", 3, "--moments", "5,11", "--trajectory-out", kept)
-    result = command(folder, "--out", film, "--figure", figure, *options, "--json", "--quiet")
+    film, figure, second, kept = tmp_path / "a.mp4", tmp_path / "a.png", tmp_path / "a.svg", tmp_path / "a.npz"
+    options = ("--seconds", 2, "--seed", 4, "--end", 1.2, "--slow", 3, "--moments", "5,11,0.8s", "--trajectory-out", kept)
+    result = command(folder, "--out", film, "--figure", figure, "--figure", second, *options, "--json", "--quiet")
     assert result.exit_code == 0, result.output
     report = json.loads(result.stdout)
     assert result.stderr == ""
@@ -382,7 +392,15 @@ def test_one_command_writes_film_and_figure(folder, tmp_path):
         assert float(container.streams.video[0].average_rate) == 5.0
     assert [row["agent_steps"] for row in report["checkpoints"]] == list(STEPS)
     assert report["checkpoints"][-1]["agreement"] == 1.0
-    assert report["moments"] == {"decision 5": 5, "decision 11": 11}
+    assert report["moments"] == {"decision 5": 5, "decision 11": 11, "decision 13": 13}
+    assert report["figures"] == [str(figure), str(second)]
+    assert figure.read_bytes().startswith(b"\x89PNG")
+    assert second.read_bytes().startswith(b"<?xml")
+    assert 0 < report["balance"] < 1e-5
+    caption = (tmp_path / "a.caption.txt").read_text()
+    assert "all on the same states, played by the agent of 20,000 agent steps" in caption
+    assert "conv1: ZBox(low=0.0, high=255.0" in caption
+    assert f"Full colour at ±{report['scale']:.3g}" in caption
     again = command(folder, "--figure", tmp_path / "b.png", "--trajectory", kept, "--steps", "0,20k")
     assert again.exit_code == 0, again.output
     assert "full colour at ±" in again.stdout
@@ -416,13 +434,16 @@ def test_the_page_on_evolutions_runs(folder, tmp_path, monkeypatch, capsys):
         (("--out", "a.mp4", "--composite", "epsilom"), InputError, "did you mean 'epsilon'"),
         (("--out", "a.mp4", "--trajectory", "none.npz"), InputError, "no trajectory at none.npz"),
         (("--out", "a.mp4", "--on-policy", "--trajectory", "a.npz"), InputError, "leave --trajectory and --trajectory-out out"),
+        (("--out", "a.mp4", "--trajectory", "a.npz", "--seed", 4), InputError, "--seed is for playing, and with --trajectory nothing is"),
+        (("--out", "a.mp4", "--trajectory", "a.npz", "--seconds", 4), InputError, "--seconds is for playing, and with --trajectory"),
         (("--figure", "a.png", "--palette", "rainbow"), InputError, "unknown palette 'rainbow': expected one of red-blue, orange"),
         (("--still", "5"), InputError, "nothing to write: give --out FILE.mp4"),
-        (("--still-out", "a.png"), InputError, "a still needs --still DECISION and --still-out FILE.png; give both"),
+        (("--still-out", "a.png"), InputError, "a still needs --still MOMENT and --still-out FILE.png; give both"),
         (("--still-out", "a.jpg", "--still", "5"), InputError, "expected a name ending in .png, got .jpg"),
-        (("--still-out", "a.png", "--still", "900"), InputError, "there is no decision 900 in this game"),
+        (("--still-out", "a.png", "--still", "901"), InputError, "expected 0.0s .. 59.9s, or a decision 1 .. 900"),
+        (("--still-out", "a.png", "--still", "0"), InputError, "--still 0 is not shown"),
         (("--figure", "a.png", "--webm"), InputError, "--webm writes beside the first --out, and none is given"),
-        (("--figure", "a.png", "--moments", "a,b"), InputError, "--moments should be decisions such as 120,300, got 'a,b'"),
+        (("--figure", "a.png", "--moments", "a,b"), InputError, "--moments should be seconds, such as 8.5s, or the number of a decision"),
     ],
 )
 def test_mistakes_end_in_one_sentence_before_anything_is_played(folder, tmp_path, monkeypatch, arguments, error, text):
@@ -460,4 +481,4 @@ def test_an_evolution_is_as_long_as_its_shortest_game(evolution, states):
     names = [f.name for f in dataclasses.fields(states) if isinstance(getattr(states, f.name), np.ndarray)]
     short = dataclasses.replace(states, **{name: getattr(states, name)[:7] for name in names})
     stages = (dataclasses.replace(evolution.stages[0], trajectory=short), *evolution.stages[1:])
-    assert len(Evolution(stages, True, "epsilon", "largest", 1.0, 0.995, (0.0, 1.0))) == 7
+    assert len(Evolution(stages, True, "epsilon", "largest", 1.0, 0.995, (0.0, 1.0), 0.0)) == 7
