@@ -24,6 +24,7 @@ from rl.drawing import (
     Canvas,
     Palette,
     diverging,
+    draw_fitting,
     draw_text,
     enlarge,
     fill,
@@ -41,6 +42,9 @@ SCORES_HEIGHT_MIN, SCORES_HEIGHT_MAX = 110, 220
 
 PAST = 300
 """Decisions whose largest Q-value is drawn as a curve: 20 seconds."""
+
+FACTS_AT = (0, 108, 168, 216)
+"""Pixels from the left to the time, the score, the lives and the action taken."""
 
 PITCH_MIN, PITCH_MAX = 20, 48
 """Height of one Q-value."""
@@ -131,10 +135,11 @@ class Game:
             ("lives", f"{trajectory.lives[sight.decision]}"),
             ("taken", trajectory.actions[trajectory.chosen[sight.decision]]),
         )
-        for place, (name, value) in enumerate(facts):
-            x = self.facts.x + place * self.facts.width // len(facts)
+        ends = (*FACTS_AT[1:], self.facts.width)
+        for left, end, (name, value) in zip(FACTS_AT, ends, facts, strict=True):
+            x = self.facts.x + left
             draw_text(canvas, name, x, self.facts.y + 10, 13, QUIET)
-            draw_text(canvas, value, x, self.facts.y + 27, 20, TEXT)
+            draw_fitting(canvas, value, x, self.facts.y + 27, 20, end - left, TEXT)
 
 
 @dataclass(frozen=True)
