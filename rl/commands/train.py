@@ -20,17 +20,23 @@ EXAMPLE = "seqxai atari train --game breakout --minutes 180 --out runs/breakout"
 
 def train(
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run's folder; new, or of a run to --resume.")],
-    game: Annotated[str, typer.Option(help="The game, such as breakout or pong.")] = "breakout",
+    game: Annotated[str | None, typer.Option(help="The game, such as breakout, which it is if not given, or pong.")] = None,
     agent_steps: Annotated[
         int | None, typer.Option(min=1, help="Stop after so many decisions, all games together, earlier sessions included.")
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0.01, help="Stop after this time.")] = None,
-    algorithm: Annotated[str, typer.Option(help="pqn: parallel Q-learning with λ-returns, without replay memory.")] = "pqn",
-    network: Annotated[str, typer.Option(help="The architecture: nature, nips or dueling.")] = "nature",
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides all chance.")] = 0,
+    algorithm: Annotated[
+        str | None,
+        typer.Option(help="pqn, if not given: parallel Q-learning with λ-returns; dqn: with replay memory and target network."),
+    ] = None,
+    memory: Annotated[
+        int | None, typer.Option(min=1, help="Decisions that the replay memory of dqn holds, M; 250,000 if not given, which is 2.2 GB.")
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="The architecture: nature, if not given, nips or dueling.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=2**32 - 1, help="Decides all chance; 0 if not given.")] = None,
     device: Annotated[str, typer.Option(help="Where the network lives: auto, cpu, cuda or cuda:1.")] = "auto",
     threads: Annotated[int, typer.Option(min=1, help="Threads of the network, and as many of the emulators.")] = 2,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in RUN, with its own settings.")] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -39,7 +45,7 @@ def train(
         raise InputError("say when to stop, with --agent-steps, --minutes or both; a run can be continued later with --resume")
     from rl.training.session import Session
 
-    session = Session.open(out, game, algorithm, network, seed, device, threads, resume=resume)
+    session = Session.open(out, game, algorithm, network, seed, device, threads, memory=memory, resume=resume)
     with _display(quiet, agent_steps, minutes) as show:
         last = session.run(agent_steps, None if minutes is None else 60.0 * minutes, show)
     steps = session.agent_steps

@@ -79,14 +79,29 @@ class Progress:
 
 @runtime_checkable
 class Algorithm(Protocol):
-    """What the training loop asks of an algorithm."""
+    """What the training loop asks of an algorithm.
+
+    Attributes:
+        agent_steps: decisions learnt so far, all games together.
+        network: that learns.
+        optimizer: its optimiser.
+        unsaved_max: agent steps after which the state must be saved again; None for no such limit.
+    """
 
     agent_steps: int
     network: QNetwork
     optimizer: torch.optim.Optimizer
+    unsaved_max: int | None
+
+    @property
+    def networks(self) -> dict[str, QNetwork]:
+        """Everything with weights that a saved state holds, by name."""
 
     def advance(self) -> Progress:
         """Play and learn a little."""
+
+    def flush(self) -> None:
+        """Bring to disk what a saved state needs beside itself."""
 
     def close(self) -> None:
         """Stop everything that runs."""

@@ -3,6 +3,7 @@
     settings.json                      what the training was started with; it goes on with the same
     checkpoints/<game>_<step>.safetensors   the agent at some steps, for playing and explaining
     state.safetensors                  everything needed to go on: weights, optimiser, counters; replaced every interval
+    memory/                            the replay memory, where the algorithm has one
     log.jsonl                          a line per report
 
 Every file but the log is written under another name and renamed, so a training that is killed at any moment leaves its
@@ -68,19 +69,29 @@ class RunFolder:
         with written_whole(self.path / SETTINGS, (".json",)) as partial:
             partial.write_text(json.dumps(settings, indent=2) + "\n")
 
+    def read_settings(self) -> dict[str, Any]:
+        """What the training was started with.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        path = self.path / SETTINGS
+        try:
+            kept = json.loads(path.read_text())
+            if not isinstance(kept, dict):
+                raise ValueError("no settings in it")
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path} cannot be read ({error}); start a new run in another folder") from error
+        return kept
+
     def check_settings(self, settings: dict[str, Any]) -> None:
         """Refuse to go on with other settings than the run began with.
 
         Raises:
             InputError: names the first difference, or the file cannot be read.
         """
-        path = self.path / SETTINGS
-        try:
-            kept = json.loads(path.read_text())
-            names = sorted(set(kept) | set(settings))
-        except (OSError, ValueError, TypeError) as error:
-            raise InputError(f"{path} cannot be read ({error}); start a new run in another folder") from error
-        for name in names:
+        kept = self.read_settings()
+        for name in sorted(set(kept) | set(settings)):
             if kept.get(name) != settings.get(name):
                 raise InputError(
                     f"the run in {self.path} has {name}={shown(kept.get(name))}, asked for was {shown(settings.get(name))}; "
@@ -95,7 +106,10 @@ class RunFolder:
 
     def write_state(self, algorithm: Algorithm) -> None:
         """Replace the state from which the run goes on."""
-        tensors = {f"network.{name}": tensor for name, tensor in algorithm.network.state_dict().items()}
+        algorithm.flush()
+        tensors = {
+            f"{which}.{name}": tensor for which, network in algorithm.networks.items() for name, tensor in network.state_dict().items()
+        }
         for place, entries in algorithm.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{place}.{name}": entry for name, entry in entries.items()}
         metadata = {"format": FORMAT, "format_version": FORMAT_VERSION, "agent_steps": str(algorithm.agent_steps)}
@@ -117,7 +131,6 @@ class RunFolder:
             CheckpointError: the state is damaged, or of another network.
         """
         _, tensors = self._read_state()
-        network = {name.removeprefix("network."): tensor for name, tensor in tensors.items() if name.startswith("network.")}
         memory: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer."):
@@ -125,7 +138,9 @@ class RunFolder:
                 memory.setdefault(int(place), {})[entry] = tensor
         groups = algorithm.optimizer.state_dict()["param_groups"]
         try:
-            algorithm.network.load_state_dict(network)
+            for which, network in algorithm.networks.items():
+                own = {name.removeprefix(f"{which}."): tensor for name, tensor in tensors.items() if name.startswith(f"{which}.")}
+                network.load_state_dict(own)
             algorithm.optimizer.load_state_dict({"state": memory, "param_groups": groups})
         except (RuntimeError, ValueError, KeyError) as error:
             raise CheckpointError(f"{self.path / STATE} does not fit this network ({' '.join(str(error).split())[:200]})") from error

@@ -86,7 +86,7 @@ def train(
         The last report; None where the end was reached before the first block.
     """
     begun, first = time.monotonic(), algorithm.agent_steps
-    saved, recent, last = begun, deque[float](maxlen=RECENT_GAMES), None
+    saved, saved_steps, recent, last = begun, first, deque[float](maxlen=RECENT_GAMES), None
     if first == 0:
         _keep(folder, setup, algorithm, name, games)
     while not _ended(algorithm.agent_steps, agent_steps, time.monotonic() - begun, seconds):
@@ -101,9 +101,10 @@ def train(
             report(last)
         if checkpoint_due(before, progress.agent_steps):
             _keep(folder, setup, algorithm, name, games)
-        if time.monotonic() - saved > STATE_SECONDS:
+        unsaved = algorithm.agent_steps - saved_steps
+        if time.monotonic() - saved > STATE_SECONDS or (algorithm.unsaved_max is not None and unsaved >= algorithm.unsaved_max):
             folder.write_state(algorithm)
-            saved = time.monotonic()
+            saved, saved_steps = time.monotonic(), algorithm.agent_steps
     folder.write_state(algorithm)
     return last
 

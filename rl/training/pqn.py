@@ -16,6 +16,7 @@ from __future__ import annotations
 import copy
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -121,10 +122,13 @@ class PQN:
     Args:
         setup: game, network, device, seed and what else all algorithms share.
         settings: the algorithm's numbers.
+        folder: of the run; nothing is kept there.
         agent_steps: already learnt, in a run that goes on.
     """
 
-    def __init__(self, setup: Setup, settings: PQNSettings, agent_steps: int = 0) -> None:
+    unsaved_max: int | None = None
+
+    def __init__(self, setup: Setup, settings: PQNSettings, folder: Path | None = None, agent_steps: int = 0) -> None:
         self.setup, self.settings, self.agent_steps = setup, settings, agent_steps
         self.network: QNetwork = setup.network()
         self.optimizer: torch.optim.Optimizer = torch.optim.RAdam(self.network.parameters(), lr=settings.learning_rate)
@@ -137,6 +141,14 @@ class PQN:
     def block_steps(self) -> int:
         """Agent steps in a block."""
         return self.settings.games * self.settings.steps
+
+    @property
+    def networks(self) -> dict[str, QNetwork]:
+        """What a saved state holds besides the optimiser's memory."""
+        return {"network": self.network}
+
+    def flush(self) -> None:
+        """Nothing is kept beside the state."""
 
     def advance(self) -> Progress:
         """Learn the block that has been played, while the next one is played."""

@@ -15,14 +15,17 @@ from rl.checks import shown
 from rl.games import resolve_game
 from rl.network import NETWORKS
 from rl.preprocessing import Preprocessing
-from rl.training.common import Setup
-from rl.training.folder import RunFolder
+from rl.training.common import Algorithm, Setup
+from rl.training.dqn import DQN, DQNSettings
+from rl.training.folder import SETTINGS, RunFolder
 from rl.training.loop import Report, train
 from rl.training.pqn import PQN, PQNSettings
 from seqxai.errors import InputError
 
-ALGORITHMS = {"pqn": (PQN, PQNSettings)}
+ALGORITHMS: dict[str, tuple[Any, Any]] = {"pqn": (PQN, PQNSettings), "dqn": (DQN, DQNSettings)}
 """Name: the algorithm and its numbers.  A new one is a file beside `pqn.py` and a line here."""
+
+DEFAULTS = {"game": "breakout", "algorithm": "pqn", "network": "nature", "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Session:
 
     folder: RunFolder
     setup: Setup
-    algorithm: PQN
+    algorithm: Algorithm
     name: str
     threads: int
 
@@ -47,17 +50,20 @@ class Session:
     def open(
         cls,
         path: str | os.PathLike[str],
-        game: str,
-        algorithm: str = "pqn",
-        network: str = "nature",
-        seed: int = 0,
+        game: str | None = None,
+        algorithm: str | None = None,
+        network: str | None = None,
+        seed: int | None = None,
         device: str = "auto",
         threads: int = 2,
         numbers: Any = None,
+        memory: int | None = None,
         *,
         resume: bool = False,
     ) -> Session:
         """Check everything, then open or continue the run.
+
+        What is None is as in the run that goes on, or as in `DEFAULTS`.
 
         Args:
             path: the run's folder.
@@ -67,30 +73,39 @@ class Session:
             seed: decides all chance.
             device: ``"auto"`` takes a GPU where there is one.
             threads: of the network, and of the emulators.
-            numbers: the algorithm's settings; its own by default.
+            numbers: the algorithm's settings.
+            memory: decisions its replay memory holds, instead of what the settings say.
             resume: go on with the run that is there.
 
         Raises:
-            InputError: an unknown name, a device that is not there, a folder with another run or with none to resume.
+            InputError: an unknown name, a device that is not there, too little room for the memory, a folder with another run or
+                with none to resume.
         """
-        game = resolve_game(game)
-        for what, value, known in (("algorithm", algorithm, ALGORITHMS), ("network", network, NETWORKS)):
-            if value not in known:
-                raise InputError(f"unknown {what} {shown(value)}: expected one of {', '.join(sorted(known))}")
         place = find_device(device)
-        make, defaults = ALGORITHMS[algorithm]
-        numbers = defaults() if numbers is None else numbers
-        setup = Setup(game, network, seed, place, supports_bfloat16(place), threads, True, Preprocessing())
-        folder = _open_folder(path, resume)
-        settings = {"algorithm": algorithm, "game": game, "network": network, "seed": seed, **dataclasses.asdict(numbers)}
-        if folder.begun:
+        _check_folder(path, resume)
+        folder = RunFolder(path)
+        kept = folder.read_settings() if resume else {}
+        given = {"game": game, "algorithm": algorithm, "network": network, "seed": seed}
+        wanted: dict[str, Any] = {name: kept.get(name, DEFAULTS[name]) if value is None else value for name, value in given.items()}
+        wanted["game"] = resolve_game(wanted["game"])
+        for what, known in (("algorithm", ALGORITHMS), ("network", NETWORKS)):
+            if wanted[what] not in known:
+                raise InputError(f"unknown {what} {shown(wanted[what])}: expected one of {', '.join(sorted(known))}")
+        make, defaults = ALGORITHMS[wanted["algorithm"]]
+        if numbers is None:
+            numbers = defaults(**{f.name: kept[f.name] for f in dataclasses.fields(defaults) if f.name in kept})
+        numbers = _with_memory(wanted["algorithm"], numbers, memory)
+        settings = wanted | dataclasses.asdict(numbers)
+        if resume:
             folder.check_settings(settings)
-        else:
-            folder.write_settings(settings)
-        made = make(setup, numbers, folder.agent_steps() if folder.resumable else 0)
+        setup = Setup(
+            wanted["game"], wanted["network"], wanted["seed"], place, supports_bfloat16(place), threads, True, Preprocessing()
+        )
+        made = make(setup, numbers, folder.path, folder.agent_steps() if folder.resumable else 0)
         if folder.resumable:
             folder.read_state(made)
-        return cls(folder, setup, made, algorithm, threads)
+        folder.write_settings(settings)
+        return cls(folder, setup, made, wanted["algorithm"], threads)
 
     @property
     def game(self) -> str:
@@ -115,14 +130,26 @@ class Session:
             self.algorithm.close()
 
 
-def _open_folder(path: str | os.PathLike[str], resume: bool) -> RunFolder:
-    """The folder, if it is as the user thinks it is."""
-    begun = (Path(path) / "settings.json").exists()
+def _with_memory(algorithm: str, numbers: Any, memory: int | None) -> Any:
+    """The settings with another size of the replay memory.
+
+    Raises:
+        InputError: the algorithm has none.
+    """
+    if memory is None:
+        return numbers
+    if not hasattr(numbers, "memory"):
+        raise InputError(f"{algorithm} has no replay memory; leave --memory out, or choose --algorithm dqn")
+    return dataclasses.replace(numbers, memory=memory)
+
+
+def _check_folder(path: str | os.PathLike[str], resume: bool) -> None:
+    """Refuse a folder that is not as the user thinks it is."""
+    begun = (Path(path) / SETTINGS).exists()
     if resume and not begun:
         raise InputError(f"there is no run in {path} to resume; leave out --resume to start one there")
     if begun and not resume:
         raise InputError(f"{path} holds a run already; continue it with --resume, or choose another folder")
-    return RunFolder(path)
 
 
 def find_device(name: str) -> torch.device:

@@ -202,7 +202,7 @@ def test_what_does_not_fit_a_run_is_refused(tmp_path):
         Session.open(run, "pong")
     with pytest.raises(InputError, match=r"has game='pong', asked for was 'breakout'"):
         Session.open(run, "breakout", network="nips", numbers=SMALL, resume=True)
-    with pytest.raises(InputError, match=r"unknown algorithm 'sarsa': expected one of pqn"):
+    with pytest.raises(InputError, match=r"unknown algorithm 'sarsa': expected one of dqn, pqn"):
         Session.open(tmp_path / "other", "pong", algorithm="sarsa")
     with pytest.raises(InputError, match=r"unknown network 'big': expected one of dueling, nature, nips"):
         Session.open(tmp_path / "other", "pong", network="big")
