@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from rl.commands import evolve, train, video
+from rl.commands import evolve, play, train, video
 
 HELP = "Explain Atari agents: what do they look at when they decide?"
 
@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "video": (video.video, video.EXAMPLE),
     "evolve": (evolve.evolve, evolve.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
+    "play": (play.play, play.EXAMPLE),
 }
 """Name: function and example.  A new command is a file in `rl/commands` and a line here."""
 

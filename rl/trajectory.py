@@ -243,6 +243,27 @@ def record(
     return trajectory
 
 
+def decide(
+    agent: Agent, game: str | None = None, *, seed: int = 0, decisions: int | None = None, epsilon: float = 0.01
+) -> Iterator[dict[str, Any]]:
+    """Let an agent play, and keep nothing: what :func:`record` keeps, one decision at a time.
+
+    Args:
+        agent: as for :func:`record`, and likewise `game`, `seed`, `decisions` and `epsilon`.
+
+    Yields:
+        A decision: ``screens``, ``planes``, ``ram``, ``lives``, ``starts``, ``q_values``, ``chosen``, ``chosen_by``, ``rewards``.
+
+    Raises:
+        InputError: as :func:`record`.
+        DependencyError: the emulator is not installed.
+    """
+    seed, decisions, epsilon = _check_numbers(seed, decisions, epsilon)
+    environment = Environment(agent.game if game is None else game, agent.preprocessing, seed)
+    to_game = _match_actions(agent, environment)
+    yield from _play(agent, environment, to_game, epsilon, np.random.default_rng(seed), decisions)
+
+
 def _play(
     agent: Agent,
     environment: Environment,

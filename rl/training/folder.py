@@ -5,6 +5,7 @@
     state.safetensors                  everything needed to go on: weights, optimiser, counters; replaced every interval
     memory/                            the replay memory, where the algorithm has one
     log.jsonl                          a line per report
+    tensorboard/                       the same as curves
 
 Every file but the log is written under another name and renamed, so a training that is killed at any moment leaves its
 last complete state.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -159,9 +161,22 @@ class RunFolder:
         return metadata, tensors
 
     def log(self, entry: dict[str, Any]) -> None:
-        """Add a line to the log."""
-        with (self.path / LOG).open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+        """Add a line to the log.
+
+        Raises:
+            InputError: the disk is full; the log ends with the last whole line.
+        """
+        path = self.path / LOG
+        size = path.stat().st_size if path.exists() else 0
+        try:
+            with path.open("a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            with suppress(OSError):
+                os.truncate(path, size)
+            raise InputError(
+                f"cannot write {path}: {error.strerror or error}; make room there and go on with --resume from the last saved state"
+            ) from error
 
 
 def half_precision(network: torch.nn.Module) -> dict[str, Tensor]:

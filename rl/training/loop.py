@@ -6,12 +6,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from rl.checkpoints import Agent
 from rl.games import game_actions
 from rl.network import NETWORKS
+from rl.training.board import Board
 from rl.training.common import Algorithm, Progress, Setup, channels_last
 from rl.training.evaluation import measured, play_games
 from rl.training.folder import RunFolder, half_precision
@@ -87,8 +89,10 @@ def train(
     """
     begun, first = time.monotonic(), algorithm.agent_steps
     saved, saved_steps, recent, last = begun, first, deque[float](maxlen=RECENT_GAMES), None
+    board = Board(folder.path, first)
+    keep = partial(_keep, folder, board, setup, algorithm, name, games)
     if first == 0:
-        _keep(folder, setup, algorithm, name, games)
+        keep()
     while not _ended(algorithm.agent_steps, agent_steps, time.monotonic() - begun, seconds):
         before = algorithm.agent_steps
         progress = algorithm.advance()
@@ -96,16 +100,17 @@ def train(
         elapsed = time.monotonic() - begun
         speed = (progress.agent_steps - first) / elapsed
         last = Report(progress, elapsed, speed, float(np.mean(recent)) if recent else float("nan"))
-        _log(folder, last)
+        _log(folder, board, last)
         if report is not None:
             report(last)
         if checkpoint_due(before, progress.agent_steps):
-            _keep(folder, setup, algorithm, name, games)
+            keep()
         unsaved = algorithm.agent_steps - saved_steps
         if time.monotonic() - saved > STATE_SECONDS or (algorithm.unsaved_max is not None and unsaved >= algorithm.unsaved_max):
             folder.write_state(algorithm)
             saved, saved_steps = time.monotonic(), algorithm.agent_steps
     folder.write_state(algorithm)
+    board.close()
     return last
 
 
@@ -114,7 +119,7 @@ def _ended(done: int, steps: int | None, elapsed: float, seconds: float | None) 
     return (steps is not None and done >= steps) or (seconds is not None and elapsed >= seconds)
 
 
-def _keep(folder: RunFolder, setup: Setup, algorithm: Algorithm, name: str, games: int) -> None:
+def _keep(folder: RunFolder, board: Board, setup: Setup, algorithm: Algorithm, name: str, games: int) -> None:
     """Score the agent as it is and keep it."""
     actions = game_actions(setup.game)
     network = NETWORKS[setup.architecture](len(actions))
@@ -126,10 +131,11 @@ def _keep(folder: RunFolder, setup: Setup, algorithm: Algorithm, name: str, game
         Agent(network, setup.game, actions, setup.preprocessing, algorithm.agent_steps, score, name, setup.architecture)
     )
     folder.log({"agent_steps": algorithm.agent_steps, "evaluation": None if score is None else score.__dict__})
+    board.add(algorithm.agent_steps, {"score/whole games": None if score is None else score.mean})
 
 
-def _log(folder: RunFolder, report: Report) -> None:
-    """One line of numbers."""
+def _log(folder: RunFolder, board: Board, report: Report) -> None:
+    """One line of numbers, and a point on each curve."""
     progress = report.progress
     folder.log(
         {
@@ -138,7 +144,17 @@ def _log(folder: RunFolder, report: Report) -> None:
             "steps_per_second": round(report.steps_per_second, 1),
             "score_of_last_100_games": None if np.isnan(report.recent) else round(report.recent, 2),
             "epsilon": round(progress.epsilon, 4),
-            "loss": round(progress.loss, 6),
+            "loss": None if np.isnan(progress.loss) else round(progress.loss, 6),
             "value": round(progress.value, 4),
         }
+    )
+    board.add(
+        progress.agent_steps,
+        {
+            "score/last 100 games of training": report.recent,
+            "learning/loss": progress.loss,
+            "learning/largest Q-value": progress.value,
+            "learning/epsilon": progress.epsilon,
+            "speed/agent steps a second": report.steps_per_second,
+        },
     )

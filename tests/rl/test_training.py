@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from rl.environment import Environment
 from rl.preprocessing import Preprocessing
 from rl.training.common import Setup, epsilon_at, forward
 from rl.training.evaluation import play_games
+from rl.training.folder import RunFolder
 from rl.training.loop import checkpoint_due, checkpoint_steps
 from rl.training.parallel import ParallelGames, Stepped
 from rl.training.pqn import PQN, PQNSettings, lambda_returns
@@ -189,7 +191,13 @@ def test_a_run_is_resumed_and_two_resumptions_agree(tmp_path):
     assert not torch.equal(ends[0], _weights(first.algorithm))
     agent = load_run(run)[0].load()
     assert (agent.agent_steps, agent.algorithm, agent.architecture, agent.score.games) == (0, "pqn", "nips", 1)
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    curves = accumulator.EventAccumulator(str(run / "tensorboard"))
+    curves.Reload()
+    assert [event.step for event in curves.Scalars("learning/loss")][-2:] == [96, 128]
+    assert [event.step for event in curves.Scalars("score/whole games")] == [0]
     lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert curves.Scalars("learning/loss")[-1].value == pytest.approx(lines[-1]["loss"], abs=1e-6)
     assert [line["agent_steps"] for line in lines] == [0, 32, 64, 96, 128, 96, 128]
 
 
@@ -242,3 +250,14 @@ class _ShortAndLong:
 def test_short_games_are_not_favoured(untrained, monkeypatch):
     monkeypatch.setattr("rl.training.evaluation.ParallelGames", _ShortAndLong)
     assert play_games(untrained, games=2).tolist() == [1.0, 7.0]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_told_and_the_log_stays_whole(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.log({"agent_steps": 1})
+    assert (folder.path / "log.jsonl").read_text() == '{"agent_steps": 1}\n'
+    (folder.path / "log.jsonl").unlink()
+    (folder.path / "log.jsonl").symlink_to("/dev/full")
+    with pytest.raises(InputError, match="No space left on device; make room there and go on with --resume"):
+        folder.log({"agent_steps": 2})
