@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from seqxai.errors import InputError
@@ -54,6 +55,33 @@ def _sibling(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
+def remove_abandoned(folder: str | os.PathLike[str], start: str) -> None:
+    """Remove what processes that were killed left behind in a folder: parts of files whose writer does not live any more.
+
+    Args:
+        folder: where.
+        start: how the final names begin.
+    """
+    hidden = f".{start}"
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            writer = re.search(r"(\d+)\.part(\.\w+)?$", entry.name) if entry.name.startswith(hidden) else None
+            if writer and not _alive(int(writer[1])):
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process lives; where that cannot be asked without harm, on Windows, all do."""
+    try:
+        if os.name == "posix":
+            os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's process
+        pass
+    return True
+
+
 @contextmanager
 def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Iterator[Path]:
     """Give a temporary name to write to; it becomes ``path`` when the block ends well and is removed when it does not.
@@ -71,6 +99,7 @@ def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) 
     final = check_writable(path, suffixes)
     partial = _sibling(final)
     try:
+        remove_abandoned(final.parent, f"{final.stem}.")
         partial.touch()
         mode = partial.stat().st_mode  # what the user's umask asks for; some writers make private files
         yield partial
