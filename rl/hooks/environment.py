@@ -23,16 +23,16 @@ class ExplainedEnv(Hooked, gym.Wrapper, RecordConstructorArgs):
     """Explains, in any loop, why each action was taken: ``env = rl.ExplainedEnv(env, q_network)``.
 
     ``step(action)`` explains the decision for ``action`` on the observation *before* it, the one that ``reset`` or the last
-    ``step`` returned, and hands the :class:`Explanation` out in ``info["explanation"]``.  Explaining does not change
-    play: actions, observations, random states, gradients and the network's mode are as without the wrapper.  Put it where
-    the observations are those the network sees, outside of frame stacking.
+    ``step`` returned, and hands the :class:`Explanation` out in ``info["explanation"]``, in a copy of the environment's own
+    ``info``.  Explaining does not change play: actions, observations, random states, gradients and the network's mode are as
+    without the wrapper.  Put it where the observations are those the network sees, outside of frame stacking.
 
     A vectorised environment goes through the same door and becomes an :class:`ExplainedVectorEnv`.
 
     Args:
         env: an environment with discrete actions and arrays as observations.
-        q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in (call ``eval()`` where
-            dropout or batch norm should not be in training mode).
+        q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in, by another run: one that
+            draws random numbers (dropout in training mode) is explained with other ones than it acted by, and a warning says so.
         target: what is explained: ``"chosen"`` (Q of the action taken), ``"largest"``, ``"contrast"`` (chosen minus the best
             of the others), ``"contrast-mean"`` (minus their mean), ``"state-value"`` (of a dueling network), an action's name, or an object
             of :mod:`seqxai.targets`.
@@ -45,14 +45,15 @@ class ExplainedEnv(Hooked, gym.Wrapper, RecordConstructorArgs):
         callback: called with each explanation.
         key: under which ``info`` holds it.
         recurrent: for ``network(observations, state) -> (values, state)`` with observations (batch, steps, ...): how many of the last
-            decisions get relevance, or ``"episode"`` for all.
+            decisions get relevance, or ``"episode"`` for all; where the weights change on the way, those since the last change.
         action_names: one per action; the environment's own by default.
         feature_names: one per number of a vector.
         quantity: what the outputs are called: ``"Q"``, ``"logit"``.
         add_batch: ``False`` for a network that takes one observation without a batch dimension.
         image_axes: which axes of an observation are rows and columns, where the guess is wrong.
         video_folder: write videos there, one frame per decision; every recorded decision is explained.  The environment is shown if its
-            ``render_mode`` is ``"rgb_array"``; without one, only what the network saw.
+            ``render_mode`` is ``"rgb_array"``; without one, only what the network saw.  Videos of another run are kept; this
+            one's get a number behind the prefix, with a warning.
         episode_trigger: told an episode's number: record it?  By default as ``gymnasium.wrappers.RecordVideo``.
         step_trigger: told a decision's number: record from there?
         video_length: decisions per video; 0 for whole episodes.
