@@ -166,7 +166,7 @@ class Explainer:
                 "Two runs of the network on the same observation give different values: it draws random numbers (dropout in training "
                 "mode, noisy layers), so each explanation is of another draw than the one that acted. Call network.eval(), or "
                 "draw the noise outside of forward, into buffers.",
-                stacklevel=2,
+                stacklevel=8,
             )
 
     # ---- conversions ---------------------------------------------------------------------------------------------------------------

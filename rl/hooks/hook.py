@@ -111,7 +111,7 @@ class Hook:
                 "The recurrent network's weights or mode changed within an episode. What it saw before was decided on by other "
                 "weights, so each change begins a new window: relevance reaches back to the last change, and the rest is booked as "
                 "initial_state. To see the whole past, explain episodes without learning in between.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def decided(self, frame: Any, explanation: Explanation | None, reward: float, over: bool) -> None:

@@ -162,7 +162,7 @@ class Recorder:
             warnings.warn(
                 f"The folder {str(self._folder)!r} has videos of another run named {wanted}-...; those of this run are named "
                 f"{self._prefix}-..., so that none is lost (env.videos lists them; name_prefix=... names them yourself).",
-                stacklevel=2,
+                stacklevel=6,
             )
 
 

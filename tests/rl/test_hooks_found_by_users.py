@@ -313,10 +313,10 @@ def test_the_features_that_matter_keep_a_row_and_the_others_share_one():
     names = tuple(f"x[{i}]" for i in range(60))
     first, second = np.zeros(60), np.zeros(60)
     first[[3, 40, 59]], second[[3, 40, 59]] = (0.5, -0.2, 0.4), (0.1, 0.1, -0.4)
-    second[7] = 0.3  # it did not matter before
+    second[[7, 8]] = 0.3, -0.1  # they did not matter before
     rows = choose(names, [first], 4)
     assert [names[i] for i in rows.own] == ["x[3]", "x[40]", "x[59]"], "in the order of the observation, whatever their size"
-    np.testing.assert_allclose(rows.values(second), [0.1, 0.1, -0.4, 0.3])
+    np.testing.assert_allclose(rows.values(second), [0.1, 0.1, -0.4, 0.2])
     assert rows.labels(second)[-1] == "57 others, most x[7] +0.3"
     assert len(choose(names, [first], 100)) == 24
     assert len(choose(names[:20], [first[:20]], 24)) == 20, "all have a row where there is room"
