@@ -4,12 +4,14 @@
 
 `breakout.png` and `breakout.svg` are the same moment as a frame and as a figure, as
 ``seqxai atari video --seed 6 --still 201 --still-out breakout.png --still-out breakout.svg`` makes them;
-`rules.png` is that moment under every composite, `targets.png` under every target, `layouts.png` in the other layouts.
+`rules.png` is that moment under every composite, `targets.png` under every target, `layouts.png` in the other layouts;
+`your_agent.png` is a frame of a video by ``rl.ExplainedEnv`` around Gymnasium's own Breakout.
 """
 
 from __future__ import annotations
 
 import argparse
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +21,11 @@ from PIL import Image
 import rl
 from rl.drawing import BACKGROUND, PALETTES, QUIET, RED_BLUE, TEXT, Box, draw_fitting, draw_text, paste, veil
 from rl.panels import Scene, design
-from rl.preprocessing import to_screen
+from rl.preprocessing import area_resize, to_screen
 from rl.scale import measure
 from rl.video import frames
 
-SEED, DECISIONS, MOMENT = 6, 450, 200
+SEED, DECISIONS, MOMENT, FILMED = 6, 450, 200, 81
 COMPOSITES = ("epsilon-gamma-box", "epsilon-plus", "alpha2-beta1", "deep-taylor", "epsilon", "lrp-0")
 TARGETS = ("chosen", "contrast", "contrast-mean", "NOOP")
 WORDS = 46
@@ -67,6 +69,27 @@ def layouts(agent, trajectory) -> np.ndarray:
     return sheet
 
 
+def your_agent(agent) -> np.ndarray:
+    """A frame of what the wrapper for anyone's loop films."""
+    import ale_py
+    import av
+    import gymnasium as gym
+
+    gym.register_envs(ale_py)
+    game = gym.make("ALE/Breakout-v5", obs_type="grayscale", repeat_action_probability=0.0, render_mode="rgb_array")
+    small = gym.wrappers.TransformObservation(game, lambda screen: area_resize(screen, 84, 84), gym.spaces.Box(0, 255, (84, 84), np.uint8))
+    game = gym.wrappers.FrameStackObservation(small, 4)
+    with tempfile.TemporaryDirectory() as folder:
+        env = rl.ExplainedEnv(game, agent.network, video_folder=folder, step_trigger=lambda step: step == 0, video_length=FILMED)
+        observation, _ = env.reset(seed=SEED)
+        for step in range(FILMED):
+            values = agent.q_values(torch.as_tensor(observation)[None])
+            observation, *_ = env.step(1 if step < 2 else int(values.argmax()))  # FIRE serves the ball
+        env.close()
+        with av.open(str(env.videos[0])) as film:
+            return [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)][-1]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
@@ -78,6 +101,7 @@ def main() -> None:
         "rules": side_by_side([tile(agent, trajectory, name, composite=name) for name in COMPOSITES], 3),
         "targets": side_by_side([tile(agent, trajectory, f"{name}: {{}}", target=name) for name in TARGETS], 4),
         "layouts": layouts(agent, trajectory),
+        "your_agent": your_agent(agent),
     }
     for name, sheet in sheets.items():
         Image.fromarray(sheet).save(options.out / f"{name}.png", optimize=True)  # a palette would make steps of the colour bars

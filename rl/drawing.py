@@ -203,6 +203,52 @@ def outline(canvas: Canvas, box: Box, colour: Colour, thickness: int = 1) -> Non
     fill(canvas, Box(box.right - thickness, box.y, thickness, box.height), colour)
 
 
+def signed_bar(canvas: Canvas, track: Box, strength: float, palette: Palette = RED_BLUE) -> None:
+    """A bar from a track's middle to the right for what speaks for, to the left for what speaks against.
+
+    Args:
+        canvas: drawn on in place.
+        track: the bar's room; half its width is full strength.
+        strength: -1..1; beyond is cut.
+        palette: the colours of relevance.
+    """
+    middle, length = track.x + track.width // 2, round(track.width // 2 * min(1.0, abs(strength)))
+    start = middle if strength > 0 else middle - length
+    fill(canvas, Box(start, track.y, length, track.height), palette.positive if strength > 0 else palette.negative)
+
+
+def colour_bar(canvas: Canvas, box: Box, palette: Palette = RED_BLUE) -> None:
+    """The colours from -1 to 1, over black."""
+    ramp = np.linspace(-1.0, 1.0, box.width, dtype=np.float32)[None].repeat(box.height, axis=0)
+    canvas[box.y : box.bottom, box.x : box.right] = diverging(ramp, np.zeros_like(ramp), palette)
+
+
+def draw_words(canvas: Canvas, words: Sequence[tuple[str, Colour]], box: Box, size: int, gap: int, least: int = SIZE_MIN) -> None:
+    """Write words of several colours in one line, smaller where they are too long; then the first is cut, then the last.
+
+    Args:
+        canvas: drawn on in place.
+        words: each with its colour.
+        box: the line's room; the words stand on its left, in the middle of its height.
+        size: of the letters in pixels, at most.
+        gap: pixels between words at the full size.
+        least: the smallest size before words are cut.
+    """
+    def room(letters: int) -> int:
+        return sum(text_width(text, letters) + gap for text, _ in words) - gap
+
+    while size > least and room(size) > box.width:
+        size -= 1
+    x, y = box.x, box.y + (box.height - line_height(size)) // 2
+    spare = box.width - room(size)
+    for index, (text, colour) in enumerate(words):
+        width = text_width(text, size)
+        if index == 0 and spare < 0:
+            width = max(width + spare, width // 3)
+        draw_fitting(canvas, text, x, y, size, max(0, min(width, box.right - x)), colour)
+        x += width + gap
+
+
 def enlarge(image: UInt8[np.ndarray, "rows columns 3"], factor: int) -> UInt8[np.ndarray, "new_rows new_columns 3"]:
     """Every pixel becomes a square of ``factor`` pixels."""
     return image.repeat(factor, axis=1).repeat(factor, axis=0)

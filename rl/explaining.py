@@ -216,7 +216,7 @@ class ExplainedStream(Decisions):
         if self.target == targets.STATE_VALUE:
             return targets.state_value(self.agent.network)
         if self.target == targets.CONTRAST_MEAN:
-            return targets.Against(tuple(subjects.tolist()))
+            return targets.Decision(targets.CONTRAST_MEAN, tuple(subjects.tolist()))
         if self.target == targets.CONTRAST:
             rivals = targets.runners_up(self.trajectory.q_values[rows], subjects)
             return seqxai.targets.Contrast(subjects.tolist(), rivals.tolist())

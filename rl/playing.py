@@ -116,7 +116,7 @@ def draw_curve(path: str | os.PathLike[str], played: Sequence[Played]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     path = Path(path)
-    text_as_text = {"svg.hashsalt": "seqxai", "svg.fonttype": "none", "pdf.fonttype": 42}
+    text_as_text: Any = {"svg.hashsalt": "seqxai", "svg.fonttype": "none", "pdf.fonttype": 42}
     with mpl.rc_context(text_as_text), written_whole(path, CURVE_SUFFIXES) as partial:
         figure.savefig(partial, dpi=200, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +50,13 @@ def colour_limit(relevance: Float32[np.ndarray, "decisions 4 84 84"], quantile: 
     Returns:
         The value of full colour, in units of the explained value per observed pixel; 1 where all relevance is 0.
     """
-    return _quantile(np.abs(relevance.sum(axis=1)).ravel(), quantile)
+    return limit_of([relevance.sum(axis=1)], quantile)
 
 
-def _quantile(absolute: Float32[np.ndarray, " pixels"], quantile: float) -> float:
-    """The value that a share of these stays below; never 0."""
+def limit_of(relevances: Sequence[np.ndarray], quantile: float = QUANTILE) -> float:
+    """The value that a share of all these numbers stays below, in absolute value; never 0, and 1 where all are 0."""
+    absolute = np.concatenate([relevance.ravel() for relevance in relevances])
+    np.abs(absolute, out=absolute)
     place = min(len(absolute) - 1, int(quantile * len(absolute)))
     limit = float(np.partition(absolute, place)[place])
     return limit or float(absolute.max()) or 1.0
@@ -74,5 +77,5 @@ def measure(decisions: Decisions, quantile: float = QUANTILE, start: int = 0, st
         return Scale(colour_limit(decisions.relevance[start:stop], quantile), quantile, count, count)
     rows = np.unique(np.linspace(start, stop - 1, min(SAMPLES, count)).round().astype(np.int64))
     batches = (rows[i : i + BATCH] for i in range(0, len(rows), BATCH))
-    absolute = [np.abs(decisions.part(batch).relevance.sum(axis=1)).ravel() for batch in batches]
-    return Scale(_quantile(np.concatenate(absolute), quantile), quantile, len(rows), count)
+    summed = [decisions.part(batch).relevance.sum(axis=1) for batch in batches]
+    return Scale(limit_of(summed, quantile), quantile, len(rows), count)

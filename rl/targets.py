@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float32, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 
 from rl.checks import shown
@@ -27,24 +28,45 @@ IN_WORDS = {
 
 
 @dataclass(frozen=True)
-class Against(Target):
-    """``Q(a)`` minus the mean of the other actions' values.  What all actions share, such as a state value, cancels.
+class Decision(Target):
+    """A combination of the values of the actions, one per sample.
 
     Attributes:
-        actions: a, one per sample.
+        kind: ``"chosen"``: Q(a) of the action taken; ``"largest"``: the largest; ``"contrast"``: Q(a) minus the best of the
+            others; ``"contrast-mean"``: Q(a) minus the mean of the others.
+        actions: the action taken (or named), one per sample.
     """
 
+    kind: str
     actions: tuple[int, ...]
+
+    def weights(self, scores: Tensor) -> Tensor:
+        """How often each value counts, (batch, actions)."""
+        subjects = torch.tensor(self.actions, dtype=torch.long, device=scores.device)
+        if self.kind == "largest":
+            subjects = scores.argmax(1)
+        rows = torch.arange(len(subjects), device=scores.device)
+        weights = torch.zeros_like(scores)
+        if self.kind == CONTRAST_MEAN:
+            weights -= 1.0 / (scores.shape[1] - 1)
+        if self.kind == CONTRAST:
+            others = scores.clone()
+            others[rows, subjects] = -torch.inf
+            weights[rows, others.argmax(1)] = -1.0
+        weights[rows, subjects] = 1.0
+        return weights
 
     def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
         """See :class:`seqxai.targets.Target`."""
-        weights = torch.full_like(scores, -1.0 / (scores.shape[1] - 1))
-        weights.scatter_(1, torch.tensor(self.actions, device=scores.device)[:, None], 1.0)
-        relevance = weights * scores
+        relevance = self.weights(scores) * scores
         return relevance.sum(1), relevance
 
     def __str__(self) -> str:
-        return "outputs by sample against the mean of the others"
+        return self.kind
+
+
+Against = partial(Decision, CONTRAST_MEAN)
+"""Each sample's action against the mean of the others: ``Against(actions)``."""
 
 
 def check_target(target: Any, actions: tuple[str, ...], network: nn.Module | None = None) -> None:
@@ -91,7 +113,7 @@ def subjects_of(
 
 
 def runners_up(
-    q_values: Float32[np.ndarray, "decisions actions"], subjects: Int64[np.ndarray, " decisions"]
+    q_values: Float[np.ndarray, "decisions actions"], subjects: Int64[np.ndarray, " decisions"]
 ) -> Int64[np.ndarray, " decisions"]:
     """The best action beside the given one."""
     others = q_values.copy()
@@ -99,11 +121,21 @@ def runners_up(
     return others.argmax(axis=1)
 
 
-def label(target: str, actions: tuple[str, ...], subject: int, q_values: Float32[np.ndarray, " actions"]) -> str:
-    """The explained value of one decision in words, such as ``Q(LEFT) - Q(NOOP)``."""
+def label(
+    target: str, actions: tuple[str, ...], subject: int, q_values: Float[np.ndarray, " actions"], quantity: str = "Q"
+) -> str:
+    """The explained value of one decision in words, such as ``Q(LEFT) - Q(NOOP)``.
+
+    Args:
+        target: one of `KINDS`, or an action's name.
+        actions: names of the actions.
+        subject: the action that is explained.
+        q_values: of all actions, or their logits.
+        quantity: what these are called.
+    """
     if target == STATE_VALUE:
         return "V(state)"
-    text = f"Q({actions[subject]})"
+    text = f"{quantity}({actions[subject]})"
     if target == CONTRAST:
-        return f"{text} - Q({actions[int(runners_up(q_values[None], np.array([subject]))[0])]})"
+        return f"{text} - {quantity}({actions[int(runners_up(q_values[None], np.array([subject]))[0])]})"
     return f"{text} - mean of the others" if target == CONTRAST_MEAN else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
@@ -12,8 +13,9 @@ from pathlib import Path
 from seqxai.errors import InputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-STALE_SECONDS = 3600.0
-"""A part that nobody has written to for an hour is a killed program's."""
+STALE_SECONDS = 600.0
+"""A part that nobody has written to for so long is a killed program's, if no process of that number lives: the writer may be on another
+machine that shares the disk."""
 
 
 def check_writable(path: str | os.PathLike[str], suffixes: Collection[str] = ()) -> Path:
@@ -60,15 +62,31 @@ def _sibling(path: Path) -> Path:
     return path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
 
 
-def _remove_stale(final: Path) -> None:
-    """Remove what earlier programs left of this file when they were killed."""
-    begun = f".{final.stem}."
-    for sibling in final.parent.iterdir():
-        name = sibling.name
-        if name.startswith(begun) and name.endswith(f".part{final.suffix}") and name[len(begun) :].partition(".")[0].isdecimal():
-            with suppress(OSError):  # another program removes it, too, or may not be touched
-                if time.time() - sibling.stat().st_mtime > STALE_SECONDS:
-                    sibling.unlink()
+def remove_abandoned(folder: str | os.PathLike[str], start: str) -> None:
+    """Remove what processes that were killed left behind in a folder: parts of files whose writer does not live any more.
+
+    Args:
+        folder: where.
+        start: how the final names begin.
+    """
+    hidden = f".{start}"
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            writer = re.search(r"(\d+)\.part(\.\w+)?$", entry.name) if entry.name.startswith(hidden) else None
+            if writer and not _alive(int(writer[1])) and time.time() - entry.stat().st_mtime > STALE_SECONDS:
+                Path(entry.path).unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    """Whether a process lives; where that cannot be asked without harm, on Windows, all do."""
+    try:
+        if os.name == "posix":
+            os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # somebody else's process
+        pass
+    return True
 
 
 @contextmanager
@@ -86,9 +104,9 @@ def written_whole(path: str | os.PathLike[str], suffixes: Collection[str] = ()) 
         InputError: the path cannot be written, or the disk failed on the way.
     """
     final = check_writable(path, suffixes)
-    _remove_stale(final)
     partial = _sibling(final)
     try:
+        remove_abandoned(final.parent, f"{final.stem}.")
         partial.touch()
         mode = partial.stat().st_mode  # what the user's umask asks for; some writers make private files
         yield partial

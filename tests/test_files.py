@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -10,17 +12,21 @@ from seqxai.errors import InputError
 from seqxai.files import written_whole
 
 
-def test_what_a_killed_program_left_is_removed_after_an_hour(tmp_path):
-    old, fresh, other = tmp_path / ".a.17.part.txt", tmp_path / ".a.18.part.txt", tmp_path / ".b.17.part.txt"
+def test_what_a_killed_program_left_is_removed_after_ten_minutes(tmp_path):
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    dead = ended.pid
+    old, fresh, other = tmp_path / f".a.{dead}.part.txt", tmp_path / f".a.{dead}.part", tmp_path / f".b.{dead}.part.txt"
+    lives = tmp_path / f".a.{os.getppid()}.part.txt"
     mine = tmp_path / ".a.notes.part.txt"
-    for path in (old, fresh, other, mine):
+    for path in (old, fresh, other, mine, lives):
         path.write_text("half")
-    hour_ago = time.time() - 3700
-    for path in (old, other, mine):
-        os.utime(path, (hour_ago, hour_ago))
+    before = time.time() - 700
+    for path in (old, other, mine, lives):
+        os.utime(path, (before, before))
     with written_whole(tmp_path / "a.txt") as partial:
         partial.write_text("whole")
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.18.part.txt", ".a.notes.part.txt", ".b.17.part.txt", "a.txt"]
+    assert set(tmp_path.iterdir()) == {fresh, other, mine, lives, tmp_path / "a.txt"}
     assert (tmp_path / "a.txt").read_text() == "whole"
 
 

@@ -11,97 +11,28 @@ from gymnasium.utils import RecordConstructorArgs
 from gymnasium.vector import VectorEnv
 
 from rl.checks import shown
-from rl.hooks.explainer import Explainer
 from rl.hooks.explanation import Explanation
+from rl.hooks.hook import Hook, Hooked
 from rl.hooks.memory import Memory
-from rl.hooks.naming import action_names as names_of_actions
-from rl.hooks.naming import feature_names as names_of_features
-from rl.hooks.picture import picture_of
-from rl.hooks.pixels import image_axes as find_axes
-from rl.hooks.recorder import Recorder
-from rl.hooks.settings import When, when
 from seqxai.errors import InputError
 
 VIDEO_SIZE = (960, 480)
 
 
-class Hook:
-    """What both wrappers share: the explainer, when it is asked, the recorder.
-
-    Args:
-        env: the environment, or a vectorised one.
-        network: see :class:`ExplainedEnv`.
-        options: the others of its arguments.
-
-    Raises:
-        SeqxaiError: something does not fit.
-    """
-
-    def __init__(self, env: Any, network: Any, options: dict[str, Any]) -> None:
-        vector = isinstance(env, VectorEnv)
-        space = env.single_observation_space if vector else env.observation_space
-        actions = env.single_action_space if vector else env.action_space
-        self.when: When = when(*(options[name] for name in ("every", "lazy", "callback", "key", "recurrent")))
-        names = options["action_names"]
-        if names is None and isinstance(actions, gym.spaces.Discrete):
-            names = names_of_actions(env, int(actions.n))
-        self.explainer = Explainer(
-            network, space, actions, action_names=names, recurrent=self.when.recurrent is not None,
-            **{name: options[name] for name in ("target", "composite", "preprocess", "output", "quantity", "add_batch")},
-        )  # fmt: skip
-        self.recorder = None if options["video_folder"] is None else self._recorder(env, options)
-        self.step = -1
-
-    def _recorder(self, env: Any, options: dict[str, Any]) -> Recorder:
-        space = self.explainer.space
-        axes = find_axes(space.shape, options["image_axes"])
-        if env.render_mode not in (None, "rgb_array"):
-            raise InputError(
-                f"A video needs one picture for each decision, but the environment's render_mode is {env.render_mode!r}; make it with "
-                "render_mode='rgb_array', or with none to show observations only."
-            )
-        count = int(np.prod(space.shape))
-        features = options["feature_names"]
-        if features is None:
-            features = names_of_features(env, count)
-        if isinstance(features, str) or len(features) != count:
-            raise InputError(f"Expected {count} feature names, one for each number of an observation, got {shown(features)}.")
-        title = env.spec.id if getattr(env, "spec", None) is not None else type(env.unwrapped).__name__
-        picture = picture_of(
-            title, options["video_size"], self.explainer.action_names, tuple(features), space, axes,
-            recurrent=self.explainer.recurrent, framed=env.render_mode is not None, palette=options["palette"],
-        )  # fmt: skip
-        fps = options["fps"] if options["fps"] is not None else env.metadata.get("render_fps", 30)
-        return Recorder(
-            options["video_folder"], picture, episode_trigger=options["episode_trigger"], step_trigger=options["step_trigger"],
-            length=options["video_length"], prefix=options["name_prefix"], fps=fps, scale=options["scale"],
-            warm_up=options["scale_decisions"],
-        )  # fmt: skip
-
-    def next_step(self) -> bool:
-        """Count one more decision; whether it will be explained."""
-        self.step += 1
-        if self.recorder is not None:
-            self.recorder.begin_step(self.step)
-            if self.recorder.recording:
-                return True
-        return self.step % self.when.every == 0
-
-
-class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
+class ExplainedEnv(Hooked, gym.Wrapper, RecordConstructorArgs):
     """Explains, in any loop, why each action was taken: ``env = rl.ExplainedEnv(env, q_network)``.
 
     ``step(action)`` explains the decision for ``action`` on the observation *before* it, the one that ``reset`` or the last
-    ``step`` returned, and hands the :class:`Explanation` out in ``info["explanation"]``.  Explaining does not change
-    play: actions, observations, random states, gradients and the network's mode are as without the wrapper.  Put it where
-    the observations are those the network sees, outside of frame stacking.
+    ``step`` returned, and hands the :class:`Explanation` out in ``info["explanation"]``, in a copy of the environment's own
+    ``info``.  Explaining does not change play: actions, observations, random states, gradients and the network's mode are as
+    without the wrapper.  Put it where the observations are those the network sees, outside of frame stacking.
 
     A vectorised environment goes through the same door and becomes an :class:`ExplainedVectorEnv`.
 
     Args:
         env: an environment with discrete actions and arrays as observations.
-        q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in (call ``eval()`` where
-            dropout or batch norm should not be in training mode).
+        q_network: maps a batch of observations to Q-values or logits; explained in the mode it is in, by another run: one that
+            draws random numbers (dropout in training mode) is explained with other ones than it acted by, and a warning says so.
         target: what is explained: ``"chosen"`` (Q of the action taken), ``"largest"``, ``"contrast"`` (chosen minus the best
             of the others), ``"contrast-mean"`` (minus their mean), ``"state-value"`` (of a dueling network), an action's name, or an object
             of :mod:`seqxai.targets`.
@@ -114,14 +45,15 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
         callback: called with each explanation.
         key: under which ``info`` holds it.
         recurrent: for ``network(observations, state) -> (values, state)`` with observations (batch, steps, ...): how many of the last
-            decisions get relevance, or ``"episode"`` for all.
+            decisions get relevance, or ``"episode"`` for all; where the weights change on the way, those since the last change.
         action_names: one per action; the environment's own by default.
         feature_names: one per number of a vector.
         quantity: what the outputs are called: ``"Q"``, ``"logit"``.
         add_batch: ``False`` for a network that takes one observation without a batch dimension.
         image_axes: which axes of an observation are rows and columns, where the guess is wrong.
         video_folder: write videos there, one frame per decision; every recorded decision is explained.  The environment is shown if its
-            ``render_mode`` is ``"rgb_array"``; without one, only what the network saw.
+            ``render_mode`` is ``"rgb_array"``; without one, only what the network saw.  Videos of another run are kept; this
+            one's get a number behind the prefix, with a warning.
         episode_trigger: told an episode's number: record it?  By default as ``gymnasium.wrappers.RecordVideo``.
         step_trigger: told a decision's number: record from there?
         video_length: decisions per video; 0 for whole episodes.
@@ -183,17 +115,7 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
         self._hook = Hook(env, q_network, options)
         self._memory = Memory(self._hook.explainer, self._hook.when.window) if self._hook.explainer.recurrent else None
         self._observation: np.ndarray | None = None
-        self._episode, self._return, self._over = -1, 0.0, False
-
-    @property
-    def explainer(self) -> Explainer:
-        """Explains single observations outside of a loop: ``env.explainer.explain(observation)``."""
-        return self._hook.explainer
-
-    @property
-    def videos(self) -> list[Any]:
-        """Paths of the videos that are finished."""
-        return list(self._hook.recorder.paths) if self._hook.recorder is not None else []
+        self._decides, self._over = False, False
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """See ``gymnasium.Env.reset``; the first observation is decided on next."""
@@ -205,23 +127,20 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
     def step(self, action: Any) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
         """See ``gymnasium.Env.step``; ``info`` holds the explanation of this action."""
         explanation = self._explain(action)
-        self._observation = None
         recorder = self._hook.recorder
         frame = self.env.render() if explanation is not None and recorder is not None and recorder.wants_frame else None
         observation, reward, terminated, truncated, info = self.env.step(action)
-        self._return += float(reward)
+        over = bool(terminated or truncated)
         if explanation is not None:
-            self._hook.when.put(info, explanation)
+            info = self._hook.when.added(info, explanation)
             if self._hook.when.callback is not None:
                 self._hook.when.callback(explanation)
-            if recorder is not None:
-                recorder.add(frame, explanation, self._return, self._hook.step)
         if self._over:  # gymnasium.wrappers.Autoreset: this step ignored its action and began an episode
             self._begin()
-        self._over = bool(terminated or truncated)
-        if self._over and recorder is not None:
-            recorder.end_episode()
-        if not self._over:  # nobody decides on the last observation of an episode
+        else:
+            self._hook.decided(frame, explanation, float(reward), over)
+        self._over = over
+        if not over:  # nobody decides on the last observation of an episode
             self._see(observation)
         return observation, reward, terminated, truncated, info
 
@@ -233,25 +152,28 @@ class ExplainedEnv(gym.Wrapper, RecordConstructorArgs):
 
     def _begin(self) -> None:
         """An episode begins."""
-        self._episode, self._return, self._over = self._episode + 1, 0.0, False
+        self._over = False
         if self._memory is not None:
             self._memory.forget()
-        if self._hook.recorder is not None:
-            self._hook.recorder.begin_episode(self._episode)
+        self._hook.begin_episode()
 
     def _see(self, observation: Any) -> None:
         """Keep what the next decision will be made on, if it will be explained."""
         due = self._hook.next_step()
-        self._observation = self._hook.explainer.observed(observation) if due or self._memory is not None else None
-        if self._memory is not None and self._observation is not None:
-            self._memory.see(self._observation)
-        if not due:
-            self._observation = None
+        seen = self._hook.explainer.observed(observation) if due or self._memory is not None else None
+        if self._memory is not None and seen is not None:
+            self._memory.see(seen)
+        self._observation, self._decides = seen if due else None, True
 
     def _explain(self, action: Any) -> Explanation | None:
-        if self._observation is None:
+        """The decision is made now, by the weights of now."""
+        observation, decides = self._observation, self._decides
+        self._observation, self._decides = None, False
+        if decides and self._memory is not None:
+            self._hook.remember([self._memory])
+        if observation is None:
             return None
         index, lazy = self.explainer.index(action), self._hook.when.lazy
         if self._memory is None:
-            return self.explainer.pending(self._observation[None], (index,), lazy=lazy)[0]
+            return self.explainer.pending(observation[None], (index,), lazy=lazy)[0]
         return self.explainer.pending(self._memory.window, (index,), self._memory.state, lazy=lazy)[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import gymnasium as gym
@@ -17,6 +20,9 @@ from rl.hooks.network import Convert, DecisionNetwork, check_network
 from seqxai import composites
 from seqxai.composites import Composite
 from seqxai.errors import InputError, SeqxaiError
+
+DRAWS = 1e-3
+"""Values of two runs that are further apart than this share of the largest are no rounding."""
 
 
 class Explainer:
@@ -70,6 +76,8 @@ class Explainer:
         self.goal = goals.ensure(target, self.action_names, network, quantity)
         self.composite = self._composite(composite)
         self.recurrent = recurrent
+        self._modes: tuple[bool, ...] | None = None
+        self._warned = False
         self._try()
         self._attributor = seqxai.LRP(self.network, composite=self.composite, ledger=True)
 
@@ -108,6 +116,7 @@ class Explainer:
 
     def attribute(self, observations: np.ndarray, actions: tuple[int, ...], state: Any = None) -> Found:
         """The numbers; see :meth:`pending`."""
+        self._warn_of_draws(observations, state)
         arguments = (state,) if self.recurrent else ()
         attribution = self._attributor.attribute(self.tensor(observations), self.goal.target(actions, self.recurrent), arguments)
         ledger = attribution.ledger.total()
@@ -126,9 +135,39 @@ class Explainer:
 
     def advance(self, observation: np.ndarray, state: Any) -> Any:
         """A recurrent network's state after one more observation; random states and buffers are kept."""
+        with self._without_trace():
+            return self.network.run(self.tensor(observation[None, None]), state)[1]
+
+    @contextmanager
+    def _without_trace(self) -> Iterator[None]:
+        """Run the network for ourselves: no gradient, and random states and buffers as before."""
         devices = [self.network.like.device] if self.network.like.is_cuda else []
         with torch.no_grad(), torch.random.fork_rng(devices=devices), self.network.buffers_kept():
-            return self.network.run(self.tensor(observation[None, None]), state)[1]
+            yield
+
+    def _warn_of_draws(self, observations: np.ndarray, state: Any) -> None:
+        """Told once: a network that draws random numbers decided by other ones than those it is explained with.
+
+        Two runs tell, whatever draws; they are made again only when a module changed its mode.
+        """
+        modes = tuple(module.training for module in self.network.modules())
+        if modes == self._modes:
+            return
+        self._modes, batch = modes, self.tensor(observations)
+        values = []
+        with self._without_trace():
+            for _ in range(2):
+                with self.network.buffers_kept():  # running means are no draw
+                    values.append(self.network.run(batch, state)[0].double())
+        one, other = values
+        if not self._warned and not torch.allclose(one, other, rtol=DRAWS, atol=DRAWS * float(one.abs().max()), equal_nan=True):
+            self._warned = True
+            warnings.warn(
+                "Two runs of the network on the same observation give different values: it draws random numbers (dropout in training "
+                "mode, noisy layers), so each explanation is of another draw than the one that acted. Call network.eval(), or "
+                "draw the noise outside of forward, into buffers.",
+                stacklevel=8,
+            )
 
     # ---- conversions ---------------------------------------------------------------------------------------------------------------
 

@@ -1,55 +1,16 @@
-"""What is explained about a decision, as one weight per action."""
+"""What a user of the hooks asks to have explained: checked against the network, before an action is known."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from rl.checks import shown
-from rl.targets import CONTRAST, CONTRAST_MEAN, KINDS, STATE_VALUE
+from rl.targets import CONTRAST, CONTRAST_MEAN, KINDS, STATE_VALUE, Decision, label
 from seqxai.errors import InputError
 from seqxai.targets import Step, Target, Unit
-
-
-@dataclass(frozen=True)
-class Decision(Target):
-    """A combination of the values of the actions, one per sample.
-
-    Attributes:
-        kind: ``"chosen"``: Q(a) of the action taken; ``"largest"``: the largest; ``"contrast"``: Q(a) minus the best of the
-            others; ``"contrast-mean"``: Q(a) minus the mean of the others.
-        actions: the action taken (or named), one per sample.
-    """
-
-    kind: str
-    actions: tuple[int, ...]
-
-    def weights(self, scores: Tensor) -> Tensor:
-        """How often each value counts, (batch, actions)."""
-        subjects = torch.tensor(self.actions, dtype=torch.long, device=scores.device)
-        if self.kind == "largest":
-            subjects = scores.argmax(1)
-        rows = torch.arange(len(subjects), device=scores.device)
-        weights = torch.zeros_like(scores)
-        if self.kind == CONTRAST_MEAN:
-            weights -= 1.0 / (scores.shape[1] - 1)
-        if self.kind == CONTRAST:
-            others = scores.clone()
-            others[rows, subjects] = -torch.inf
-            weights[rows, others.argmax(1)] = -1.0
-        weights[rows, subjects] = 1.0
-        return weights
-
-    def combine(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """See :class:`seqxai.targets.Target`."""
-        relevance = self.weights(scores) * scores
-        return relevance.sum(1), relevance
-
-    def __str__(self) -> str:
-        return self.kind
 
 
 @dataclass(frozen=True)
@@ -88,15 +49,9 @@ class Goal:
         """The explained value in words, such as ``Q(LEFT) - Q(NOOP)``."""
         if isinstance(self.asked, Target):
             return str(self.asked)
-        if self.asked == STATE_VALUE:
-            return "V(state)"
         named = self.named
         subject = int(values.argmax()) if self.asked == "largest" else action if named is None else named
-        text = f"{self.quantity}({self.names[subject]})"
-        if self.asked == CONTRAST:
-            rival = max((i for i in range(len(self.names)) if i != subject), key=lambda i: float(values[i]))
-            return f"{text} - {self.quantity}({self.names[rival]})"
-        return f"{text} - mean of the others" if self.asked == CONTRAST_MEAN else text
+        return label(self.asked, self.names, subject, values, self.quantity)
 
 
 def action_index(name: str, names: tuple[str, ...]) -> int | None:

@@ -64,15 +64,19 @@ class DecisionNetwork(nn.Module):
                     return parameter
         return torch.empty(0)
 
-    def fingerprint(self) -> tuple[float, ...]:
+    def fingerprint(self, *, buffers: bool = True) -> tuple[float, ...]:
         """Changes with a weight or the mode; empty for a callable, whose weights cannot be seen.
+
+        Args:
+            buffers: whether they count, too; running means and counters change by playing alone.
 
         A write through ``.data``, as in averaged target networks, is not counted by PyTorch; a look at each weight's first number
         finds it at hardly any cost.
         """
         if not isinstance(self.network, nn.Module):
             return ()
-        weights = [w for w in (*self.network.parameters(), *self.network.buffers()) if w.numel()]
+        kept = self.network.buffers() if buffers else ()
+        weights = [w for w in (*self.network.parameters(), *kept) if w.numel()]
         counted = [n for w in weights if not w.is_inference() for n in (w.data_ptr(), w._version)]
         firsts = [float(w.detach().view(-1)[0]) if w.is_contiguous() and w.device.type == "cpu" else 0.0 for w in weights]
         return (*counted, *firsts, *(m.training for m in self.network.modules()))

@@ -22,23 +22,35 @@ from rl.drawing import (
     Canvas,
     Colour,
     Palette,
+    colour_bar,
     diverging,
     draw_fitting,
     draw_text,
+    draw_words,
     fill,
+    fitting,
     line_height,
     outline,
+    signed_bar,
     text_width,
 )
 from rl.hooks.explanation import Explanation
-from rl.hooks.pixels import Axes, as_rgb, paste, shown_plane, summed
+from rl.hooks.features import MOST, choose
+from rl.hooks.pixels import Axes, as_rgb, grey_levels, grey_range, newest_plane, paste, summed
+from rl.scale import limit_of
 from seqxai.errors import InputError
 
-MARGIN, GAP, SIDEBAR = 16, 16, 220
+MARGIN, GAP, SIDEBAR, NUMBER = 16, 16, 220, 84
+WIDEST = "-0.000"
+"""Room is kept for numbers as wide as this, so that the letters beside them do not change with the number."""
 HEADER, CAPTION, FOOTER = 44, 20, 74
 SMALLEST, LARGEST = (640, 360), (7680, 4320)
-NAMED = 24
-"""Features beyond this many have no room for names: they become a table of colours."""
+PITCH_LEAST, PITCH_MOST = 20, 56
+"""Rows of pixels for a feature: less has no room for readable letters, more is waste."""
+LETTERS = 11
+"""Smallest letters of names and numbers, as long as nothing need be cut."""
+STRIP = 56
+"""Rows of pixels below a picture for the relevance of each step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,21 +59,23 @@ class Shot:
 
     Attributes:
         frame: rendered, or ``None``.
-        grey: what the observation shows, grey levels; ``None`` of a vector.
+        plane: what the observation shows, in its own unit; ``None`` of a vector.
         relevance: (rows, columns) of a picture; (features,) of a vector; (features, steps) of a recurrent one.
         steps: relevance of each step of a recurrent decision, or ``None``.
         explanation: the decision.
-        reward: sum of the rewards of the episode so far.
-        step: number of the decision.
+        rewards: sum of the rewards of the episode before this decision.
+        episode: its number, from 0, as triggers and file names count.
+        decision: its number within the episode, from 1.
     """
 
     frame: np.ndarray | None
-    grey: np.ndarray | None
+    plane: np.ndarray | None
     relevance: np.ndarray
     steps: np.ndarray | None
     explanation: Explanation
-    reward: float
-    step: int
+    rewards: float
+    episode: int
+    decision: int
 
 
 @dataclass
@@ -99,7 +113,8 @@ class Picture:
                     f"try {min(max(int(value) + int(value) % 2, low), high)}"
                 )
         self._scale, self._note = 1.0, ""
-        self._range = (0.0, 1.0)
+        self._range, self._grey, self._full_step = (0.0, 1.0), (0.0, 255.0), 1.0
+        self._rows = choose(self.features, [np.zeros(len(self.features))], MOST)
         self._background = np.empty((self.height, self.width, 3), np.uint8)
 
     @property
@@ -107,47 +122,49 @@ class Picture:
         """Width and height."""
         return self.width, self.height
 
-    def shot(self, frame: np.ndarray | None, explanation: Explanation, reward: float, step: int) -> Shot:
+    def shot(self, frame: np.ndarray | None, explanation: Explanation, rewards: float, episode: int, decision: int) -> Shot:
         """Keep of a decision what its frame needs."""
         relevance, observation = explanation.relevance, explanation.observation
         steps = relevance.reshape(len(relevance), -1).sum(axis=1) if self.recurrent else None
         rendered = None if frame is None else as_rgb(frame)
         if self.axes is None:
             flat = relevance.reshape(len(relevance), -1).T if self.recurrent else relevance.reshape(-1)
-            return Shot(rendered, None, flat.astype(np.float32), steps, explanation, reward, step)
+            return Shot(rendered, None, flat.astype(np.float32), steps, explanation, rewards, episode, decision)
         newest = (relevance[-1], observation[-1]) if self.recurrent else (relevance, observation)
-        grey = shown_plane(newest[1], self.axes, *self.bounds)
-        return Shot(rendered, grey, summed(newest[0], self.axes), steps, explanation, reward, step)
+        plane, shown_relevance = newest_plane(newest[1], self.axes), summed(newest[0], self.axes)
+        return Shot(rendered, plane, shown_relevance, steps, explanation, rewards, episode, decision)
 
     # ---- what stays ----------------------------------------------------------------------------------------------------------------
 
     def begin(self, scale: float, note: str, first: list[Shot]) -> None:
-        """Set the one colour scale and the range of the bars, and paint what is the same in every frame.
+        """Set what is the same in every frame, and paint it: colour scale, ranges, and which features have a row.
 
         Args:
             scale: value of full colour.
             note: where it is from.
-            first: decisions whose Q-values tell the range.
+            first: decisions that tell the ranges.
         """
         self._scale, self._note = scale, note
         values = np.concatenate([shot.explanation.q_values for shot in first])
         low, high = min(0.0, float(values.min())), max(0.0, float(values.max()))
         room = 0.25 * (high - low) or 1.0
         self._range = (low - room * (low < 0), high + room * (high > 0 or low == 0))
+        self._grey = grey_range(self.bounds, [shot.plane for shot in first if shot.plane is not None] or [np.zeros(1)])
+        self._full_step = limit_of([shot.steps for shot in first if shot.steps is not None] or [np.zeros(1)])
         canvas = self._background
         canvas[:] = BACKGROUND
         canvas[HEADER - 6, MARGIN : self.width - MARGIN] = LINE
-        draw_fitting(canvas, self.title, MARGIN, 8, 20, self.width // 2)
-        quantity = first[0].explanation.target.split("(")[0] if first else "Q"
+        draw_fitting(canvas, self.title, MARGIN, 8, 20, self.width // 2 - MARGIN)
+        quantity = first[0].explanation.target.split("(")[0]
         for box, text in self._captions(quantity):
-            draw_text(canvas, text, box.x, box.y - CAPTION, 13, QUIET)
+            draw_fitting(canvas, text, box.x, box.y - CAPTION, 13, box.width, QUIET)
         self._legend(canvas, first[0].explanation)
-        for index in range(self._rows):
+        for index in range(self._shown_actions):
             fill(canvas, self._row(index), SURFACE)
-        relevance = first[0].relevance
-        if self.axes is None and relevance.ndim == 1 and len(relevance) <= NAMED:
-            for row in range(len(relevance)):
-                fill(canvas, self._track(row, len(relevance)), SURFACE)
+        if self.axes is None:
+            self._rows = choose(self.features, [shot.relevance for shot in first], self._relevance.height // PITCH_LEAST)
+            for row in range(len(self._rows) if first[0].relevance.ndim == 1 else 0):
+                fill(canvas, self._track(row), SURFACE)
 
     def _captions(self, quantity: str) -> list[tuple[Box, str]]:
         shows = "what spoke for and against it" if self.axes is None else "what it looked at"
@@ -157,16 +174,15 @@ class Picture:
     def _legend(self, canvas: Canvas, explanation: Explanation) -> None:
         y = self.height - 34
         bar = Box(MARGIN + text_width("against", 13) + 8, y, 160, 12)
-        ramp = np.linspace(-1.0, 1.0, bar.width, dtype=np.float32)[None].repeat(bar.height, axis=0)
-        canvas[bar.y : bar.bottom, bar.x : bar.right] = diverging(ramp, np.zeros_like(ramp), self.palette)
+        colour_bar(canvas, bar, self.palette)
         draw_text(canvas, "against", MARGIN, y - 4, 13, QUIET)
         draw_text(canvas, "for", bar.right + 8, y - 4, 13, QUIET)
         for text, x in ((f"-{self._scale:.2g}", bar.x), ("0", bar.x + bar.width // 2), (f"+{self._scale:.2g}", bar.right)):
             draw_text(canvas, text, x, bar.bottom + 1, 12, QUIET, "middle")
-        right = self.width - MARGIN
-        draw_text(canvas, f"{explanation.method}, one colour scale: {self._note}", right, y - 4, 13, QUIET, "right")
+        right, room = self.width - MARGIN, self.width - MARGIN - bar.right - 40
+        draw_fitting(canvas, f"{explanation.method}, one colour scale: {self._note}", right, y - 4, 13, room, QUIET, "right")
         unit = "per pixel, planes summed" if self.axes is not None else "per feature"
-        draw_text(canvas, f"relevance in units of the explained value, {unit}", right, y + 13, 12, QUIET, "right")
+        draw_fitting(canvas, f"relevance in units of the explained value, {unit}", right, y + 13, 12, room, QUIET, "right")
 
     # ---- where things are ------------------------------------------------------------------------------------------------------------
 
@@ -177,11 +193,13 @@ class Picture:
 
     @property
     def _sidebar(self) -> Box:
-        return Box(self._body.right - SIDEBAR, self._body.y, SIDEBAR, self._body.height)
+        wanted = max(text_width(name, 14) for name in self.names) + NUMBER
+        width = max(SIDEBAR, min(wanted, self._body.width * 2 // 5))
+        return Box(self._body.right - width, self._body.y, width, self._body.height)
 
     @property
     def _frame(self) -> Box:
-        width = (self._body.width - SIDEBAR - 2 * GAP) // 2 if self.framed else 0
+        width = (self._body.width - self._sidebar.width - 2 * GAP) // 2 if self.framed else 0
         return Box(MARGIN, self._body.y, width, self._body.height)
 
     @property
@@ -194,77 +212,86 @@ class Picture:
     def draw(self, shot: Shot) -> Canvas:
         """One frame, (height, width, 3)."""
         canvas = self._background.copy()
-        facts = f"decision {shot.step}    return {shot.reward:g}"
-        draw_text(canvas, facts, self.width - MARGIN, 12, 15, QUIET, "right")
+        facts = f"episode {shot.episode}    decision {shot.decision}    return {shot.rewards:g}"
+        draw_fitting(canvas, facts, self.width - MARGIN, 12, 15, self.width // 2 - MARGIN, QUIET, "right")
         if shot.frame is not None:
             paste(canvas, shot.frame, self._frame)
-        if shot.grey is not None:
-            box = self._relevance
-            strip = 34 if shot.steps is not None else 0
-            coloured = diverging(shot.relevance / np.float32(self._scale), shot.grey, self.palette)
+        box = self._relevance
+        if shot.plane is not None:
+            strip = STRIP if shot.steps is not None else 0
+            coloured = diverging(shot.relevance / np.float32(self._scale), grey_levels(shot.plane, *self._grey), self.palette)
             paste(canvas, coloured, Box(box.x, box.y, box.width, box.height - strip))
             if shot.steps is not None:
-                self._columns(canvas, Box(box.x, box.bottom - strip + 4, box.width, strip - 4), shot.steps)
-        elif shot.relevance.ndim == 1 and len(shot.relevance) <= NAMED:
-            self._bars(canvas, self._relevance, shot)
+                self._columns(canvas, Box(box.x, box.bottom - strip + 6, box.width, strip - 6), shot.steps)
+        elif shot.relevance.ndim == 1:
+            self._bars(canvas, box, shot)
         else:
-            self._table(canvas, self._relevance, shot)
+            self._table(canvas, box, shot)
         self._values(canvas, shot.explanation)
         self._sum(canvas, shot.explanation)
         return canvas
 
-    def _track(self, row: int, count: int) -> Box:
+    @property
+    def _pitch(self) -> int:
+        """Rows of pixels from one feature to the next."""
+        return min(PITCH_MOST, self._relevance.height // len(self._rows))
+
+    @property
+    def _letters(self) -> int:
+        return max(LETTERS, min(14, self._pitch // 2 + 1))
+
+    def _track(self, row: int) -> Box:
         """Where the bar of a feature lies, below its name."""
-        box, pitch = self._relevance, self._pitch(count)
-        top = line_height(self._letters(count))
-        return Box(box.x, box.y + row * pitch + top, box.width, max(3, pitch - top - 6))
-
-    def _pitch(self, count: int) -> int:
-        return min(56, self._relevance.height // count)
-
-    def _letters(self, count: int) -> int:
-        return max(9, min(14, self._pitch(count) // 2 - 2))
+        box, top = self._relevance, line_height(self._letters)
+        gap = 2 if self._pitch < 2 * top else 6
+        return Box(box.x, box.y + row * self._pitch + top, box.width, max(3, self._pitch - top - gap))
 
     def _bars(self, canvas: Canvas, box: Box, shot: Shot) -> None:
         """A signed bar per feature, with its name and value."""
-        count = len(shot.relevance)
-        middle, half, size = box.x + box.width // 2, box.width // 2, self._letters(count)
-        observed = shot.explanation.observation.reshape(-1)
-        for row, (name, relevance, value) in enumerate(zip(self.features, shot.relevance, observed, strict=True)):
-            y, track = box.y + row * self._pitch(count), self._track(row, count)
-            length = round(half * min(1.0, abs(float(relevance)) / self._scale))
-            draw_fitting(canvas, f"{name} = {value:.3g}", box.x, y, size, box.width - 80, QUIET)
-            draw_text(canvas, f"{relevance:+.3g}", box.right, y, size, TEXT, "right")
-            bar = Box(middle if relevance > 0 else middle - length, track.y, length, track.height)
-            fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
-        fill(canvas, Box(middle, box.y, 1, self._pitch(count) * count), LINE)
+        size, observed = self._letters, shot.explanation.observation.reshape(-1)
+        room = box.width - text_width(WIDEST, size) - 8
+        values = self._rows.values(shot.relevance).tolist()
+        for row, (label, relevance) in enumerate(zip(self._rows.labels(shot.relevance), values, strict=True)):
+            y, letters, number = box.y + row * self._pitch, size, f"{relevance:+.3g}"
+            if row < len(self._rows.own):  # the name's letters stay as they are, however long its number is
+                label, letters = fitting(label, size, room - text_width(" = " + WIDEST, size))
+                label += f" = {observed[self._rows.own[row]]:.3g}"
+            below, left = (line_height(size) - line_height(letters)) // 2, min(room, box.width - text_width(number, size) - 8)
+            draw_fitting(canvas, label, box.x, y + below, letters, left, QUIET)
+            draw_text(canvas, number, box.right, y, size, TEXT, "right")
+            track = self._track(row)
+            signed_bar(canvas, track, relevance / self._scale, self.palette)
+            fill(canvas, Box(track.x + track.width // 2, track.y - 1, 1, track.height + 2), LINE)
 
     def _table(self, canvas: Canvas, box: Box, shot: Shot) -> None:
-        """A cell per feature and step; without steps, a square of cells in the order of the features."""
-        table = shot.relevance
-        named = table.ndim == 2 and len(table) <= NAMED
-        if table.ndim == 1:
-            columns = int(np.ceil(len(table) ** 0.5))
-            table = np.pad(table, (0, -len(table) % columns)).reshape(-1, columns)
-        left = max(text_width(name, 13) for name in self.features) + 8 if named else 0
+        """A row of cells per feature, one for each step; the newest that there is room for."""
+        labels = self._rows.labels(shot.relevance)
+        left = min(max(text_width(label, 13) for label in labels) + 8, box.width * 2 // 5)
+        table = self._rows.values(shot.relevance)[:, -(box.width - left) :]
+        height, width = min(PITCH_MOST, (box.height - 18) // len(table)), (box.width - left) // table.shape[1]
         strength = (table / self._scale).astype(np.float32)
-        height, width = max(1, (box.height - 18) // table.shape[0]), max(1, (box.width - left) // table.shape[1])
         cells = diverging(strength, np.full_like(strength, 24.0), self.palette).repeat(height, axis=0).repeat(width, axis=1)
         canvas[box.y : box.y + cells.shape[0], box.x + left : box.x + left + cells.shape[1]] = cells
-        if named:
-            for row, name in enumerate(self.features):
-                draw_text(canvas, name, box.x, box.y + row * height + (height - line_height(13)) // 2, 13, QUIET)
-            y = box.y + cells.shape[0] + 2
+        for row, name in enumerate(labels):
+            draw_fitting(canvas, name, box.x, box.y + row * height + (height - line_height(13)) // 2, 13, left - 8, QUIET)
+        y = box.y + cells.shape[0] + 2
+        if table.shape[1] > 1 and cells.shape[1] > 160:
             draw_text(canvas, f"{table.shape[1] - 1} decisions ago", box.x + left, y, 12, QUIET)
-            draw_text(canvas, "now", box.x + left + cells.shape[1], y, 12, QUIET, "right")
+        draw_text(canvas, "now", box.x + left + cells.shape[1], y, 12, QUIET, "right")
 
     def _columns(self, canvas: Canvas, box: Box, steps: np.ndarray) -> None:
-        """Relevance of each step of the past, as columns on an axis of their own: the largest fills half the height."""
-        largest = float(np.abs(steps).max()) or 1.0
-        middle, pitch = box.y + box.height // 2, max(1, box.width // len(steps))
-        for column, relevance in enumerate(steps):
-            length = round(box.height / 2 * abs(float(relevance)) / largest)
-            bar = Box(box.x + column * pitch, middle - length if relevance > 0 else middle, max(1, pitch - 1), length)
+        """Relevance of each step of the past as columns, the newest on the right, on a scale of their own for the whole film."""
+        size = 12
+        told = f"its past {len(steps)} decisions, now on the right; full height {self._full_step:.3g}"
+        draw_fitting(canvas, told, box.x, box.y, size, box.width, QUIET)
+        top = box.y + line_height(size) + 2
+        middle, half = (top + box.bottom) // 2, (box.bottom - top) // 2
+        steps = steps[-box.width :]
+        pitch = min(24, box.width // len(steps))
+        fill(canvas, Box(box.x, middle, box.width, 1), LINE)
+        for age, relevance in enumerate(reversed((steps / self._full_step).tolist())):
+            length = round(half * min(1.0, abs(relevance)))
+            bar = Box(box.right - (age + 1) * pitch, middle - length if relevance > 0 else middle, max(1, pitch - 1), length)
             fill(canvas, bar, self.palette.positive if relevance > 0 else self.palette.negative)
 
     @property
@@ -272,7 +299,7 @@ class Picture:
         return max(11, min(46, self._sidebar.height // len(self.names)))
 
     @property
-    def _rows(self) -> int:
+    def _shown_actions(self) -> int:
         """How many actions there is room for."""
         return min(len(self.names), self._sidebar.height // self._action_pitch)
 
@@ -284,7 +311,7 @@ class Picture:
     def _values(self, canvas: Canvas, explanation: Explanation) -> None:
         """A bar per action; the one taken stands out."""
         low, high = self._range
-        for index in range(self._rows):
+        for index in range(self._shown_actions):
             row, value = self._row(index), float(explanation.q_values[index])
             chosen = index == explanation.action
             places = [round(row.width * (min(max(v, low), high) - low) / (high - low)) for v in (0.0, value)]
@@ -295,8 +322,9 @@ class Picture:
                 outline(canvas, row, ACCENT)
             size = max(8, min(16, (row.height - strip) * 4 // 5))
             y = row.y + (row.height - strip - line_height(size)) // 2
-            draw_fitting(canvas, self.names[index], row.x + 8, y, size, row.width - 84, TEXT if chosen else QUIET)
-            draw_text(canvas, f"{value:.3g}", row.right - 8, y, size, TEXT if chosen else QUIET, "right")
+            colour, room = TEXT if chosen else QUIET, row.width - text_width(WIDEST, size) - 24
+            draw_fitting(canvas, self.names[index], row.x + 8, y, size, room, colour)
+            draw_text(canvas, f"{value:.3g}", row.right - 8, y, size, colour, "right")
 
     def _sum(self, canvas: Canvas, explanation: Explanation) -> None:
         """``Q(LEFT) 2.35 = input 2.10 + bias 0.25``."""
@@ -305,11 +333,10 @@ class Picture:
         for name, value in explanation.ledger.items():
             if abs(value) >= least or name == "input":
                 pieces += [(f"{'=' if len(pieces) == 2 else '+'} {name.replace('_', ' ')}", QUIET), (f"{value:.3g}", TEXT)]
-        x, y = MARGIN, self.height - FOOTER + 8
-        for text, colour in pieces:
-            draw_text(canvas, text, x, y, 15, colour)
-            x += text_width(text, 15) + 7
-        draw_text(canvas, f"off by {explanation.balance:.0e}", self.width - MARGIN, y, 15, QUIET, "right")
+        balance, y = f"off by {explanation.balance:.0e}", self.height - FOOTER + 8
+        draw_text(canvas, balance, self.width - MARGIN, y, 15, QUIET, "right")
+        room = self.width - 2 * MARGIN - text_width(balance, 15) - GAP
+        draw_words(canvas, pieces, Box(MARGIN, y, room, line_height(15)), 15, 7, LETTERS)
 
 
 def palette_named(name: Any) -> Palette:

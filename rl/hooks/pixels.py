@@ -47,18 +47,27 @@ def summed(values: np.ndarray, axes: Axes) -> Float32[np.ndarray, "rows columns"
     return rows_first.reshape(-1, *rows_first.shape[-2:]).sum(axis=0, dtype=np.float32)
 
 
-def shown_plane(observation: np.ndarray, axes: Axes, low: float, high: float) -> Float32[np.ndarray, "rows columns"]:
-    """Grey levels 0..255 of what an observation shows: its newest frame; of a colour picture its brightness."""
+def newest_plane(observation: np.ndarray, axes: Axes) -> Float32[np.ndarray, "rows columns"]:
+    """What an observation shows, in its own unit: its newest frame; of a colour picture its brightness."""
     planes = np.moveaxis(observation, axes, (-2, -1)).astype(np.float32)
     if axes[1] < observation.ndim - 1 and observation.shape[-1] in (1, 3, 4):  # colours come last, a stack comes first
         colour = planes[..., :3, :, :] if observation.shape[-1] >= 3 else planes[..., :1, :, :]
         weights = GREY if colour.shape[-3] == 3 else np.ones(1, np.float32)
         planes = np.tensordot(colour, weights, axes=([-3], [0])) if colour.ndim == 3 else np.einsum("...chw,c->...hw", colour, weights)
-    grey = planes.reshape(-1, *planes.shape[-2:])[-1]
-    if np.isfinite(low) and np.isfinite(high) and high > low:
-        return (grey - low) * (255.0 / (high - low))
-    span = float(grey.max() - grey.min())
-    return (grey - grey.min()) * (255.0 / span) if span > 0 else np.zeros_like(grey)
+    return planes.reshape(-1, *planes.shape[-2:])[-1]
+
+
+def grey_range(bounds: tuple[float, float], planes: list[np.ndarray]) -> tuple[float, float]:
+    """What is drawn black and white: the bounds of the space, or where it has none, of several pictures together."""
+    low, high = bounds
+    if not (np.isfinite(low) and np.isfinite(high) and high > low):
+        low, high = min(float(p.min()) for p in planes), max(float(p.max()) for p in planes)
+    return low, high if high > low else low + 1.0
+
+
+def grey_levels(plane: np.ndarray, low: float, high: float) -> Float32[np.ndarray, "rows columns"]:
+    """0 for black to 255 for white; what lies beyond is cut."""
+    return np.clip((plane.astype(np.float32) - np.float32(low)) * np.float32(255.0 / (high - low)), 0.0, 255.0)
 
 
 def as_rgb(frame: np.ndarray) -> UInt8[np.ndarray, "rows columns 3"]:

@@ -3,41 +3,39 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Callable, Iterator
+import warnings
+import weakref
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rl.checks import real_number, shown, whole_number
-from rl.encoding import check_film, check_rate, open_film
+from rl.encoding import check_film, open_film
 from rl.hooks.explanation import Explanation
 from rl.hooks.picture import Picture, Shot
+from rl.hooks.settings import Filming
+from rl.scale import limit_of
 from seqxai.errors import InputError
-
-Trigger = Callable[[int], bool]
-
-QUANTILE = 0.995
-"""Share of the relevance that stays below full colour, over the decisions that the scale is taken from."""
+from seqxai.files import remove_abandoned
 
 
 class Film:
     """One video file being written.
 
+    Its first decisions wait in memory, until they tell the colour scale, unless that is given, and the range of the values.
+
     Args:
         path: where.
         picture: draws it.
-        fps: decisions per second.
-        scale: value of full colour; ``None`` to take it from the first decisions.
-        warm_up: how many decisions that are.
+        settings: speed, colour scale, and how many decisions wait.
     """
 
-    def __init__(self, path: Path, picture: Picture, fps: float, scale: float | None, warm_up: int) -> None:
+    def __init__(self, path: Path, picture: Picture, settings: Filming) -> None:
         self.path = path
         self.length = 0
-        self._picture, self._fps, self._scale, self._warm_up = picture, fps, scale, warm_up
+        self._picture, self._settings = picture, settings
         self._waiting: list[Shot] = []
         self._stack = ExitStack()
         self._film: Any = None
@@ -46,7 +44,7 @@ class Film:
         """One more decision."""
         self.length += 1
         self._waiting.append(shot)
-        if self._film is not None or self._scale is not None or len(self._waiting) >= self._warm_up:
+        if self._film is not None or len(self._waiting) >= self._settings.warm_up:
             with self._undone():
                 self._write()
 
@@ -62,13 +60,13 @@ class Film:
 
     def _write(self) -> None:
         if self._film is None:
-            taken = len(self._waiting)
-            given = self._scale is not None
-            self._scale = self._scale if given else quantile([shot.relevance for shot in self._waiting])
-            note = "given" if given else f"from the first {taken} decisions"
-            self._picture.begin(self._scale or 1.0, note, self._waiting)
+            scale, note = self._settings.scale, "given"
+            if scale is None:
+                scale = limit_of([shot.relevance for shot in self._waiting])
+                note = f"from the first {len(self._waiting)} decisions"
+            self._picture.begin(scale, note, self._waiting)
             size = self._picture.size
-            self._film = self._stack.enter_context(open_film(self.path, size[0], size[1], self._fps))
+            self._film = self._stack.enter_context(open_film(self.path, size[0], size[1], self._settings.fps))
         for shot in self._waiting:
             self._film.write(self._picture.draw(shot))
         self._waiting.clear()
@@ -81,67 +79,27 @@ class Film:
         self._stack.close()
 
 
-def quantile(relevances: list[np.ndarray]) -> float:
-    """The magnitude of full colour: a high quantile over several pictures; 1 where everything is 0."""
-    magnitudes = np.abs(np.concatenate([r.ravel() for r in relevances]))
-    return float(np.quantile(magnitudes, QUANTILE)) or float(magnitudes.max()) or 1.0
-
-
-def cubes_then_thousands(episode: int) -> bool:
-    """The schedule of ``gymnasium.wrappers.RecordVideo``, whose module asks for moviepy: 0, 1, 8, 27, ..., 1000, 2000, ..."""
-    return round(episode ** (1 / 3)) ** 3 == episode if episode < 1000 else episode % 1000 == 0
-
-
 class Recorder:
     """Starts and ends videos as ``gymnasium.wrappers.RecordVideo`` does, one frame a decision.
+
+    Files of an earlier run are never replaced: where the folder has some, all files of this run get a number behind the prefix.
 
     Args:
         folder: where the files go; made if missing.
         picture: draws the frames.
-        episode_trigger: told the number of an episode that begins: record it?
-        step_trigger: told the number of a decision: record from there?
-        length: decisions per video; 0 for whole episodes.
-        prefix: of the files' names.
-        fps: decisions per second.
-        scale: value of full colour for all videos; by default from the first decisions of each.
-        warm_up: how many decisions that are.
+        settings: which decisions, and how they are shown.
 
     Raises:
-        InputError: a folder that cannot be made or written, a trigger that is none, or a number out of range.
+        InputError: a folder that cannot be made or written.
         DependencyError: the encoder is missing.
     """
 
-    def __init__(
-        self,
-        folder: str | os.PathLike[str],
-        picture: Picture,
-        *,
-        episode_trigger: Any,
-        step_trigger: Any,
-        length: Any,
-        prefix: str,
-        fps: Any,
-        scale: Any,
-        warm_up: Any,
-    ) -> None:
-        for name, trigger in (("episode_trigger", episode_trigger), ("step_trigger", step_trigger)):
-            if trigger is not None and not callable(trigger):
-                raise InputError(f"Expected {name} to be a function of a number, got {shown(trigger)}.")
-        self._length = whole_number("video_length", length)
-        self._warm_up = whole_number("scale_decisions", warm_up)
-        if self._length < 0 or self._warm_up < 1:
-            raise InputError(f"video_length should be 0 or more and scale_decisions 1 or more, got {length} and {warm_up}")
-        self._scale = None if scale is None else real_number("scale", scale)
-        if self._scale is not None and self._scale <= 0:
-            raise InputError(f"scale should be above 0, got {shown(scale)}")
-        self._fps = real_number("fps", fps)
-        check_rate(self._fps)
-        self._folder, self._prefix, self._picture = _folder(folder), prefix, picture
-        check_film(self._folder / f"{prefix}-episode-0.mp4")
-        if episode_trigger is None and step_trigger is None:
-            episode_trigger = cubes_then_thousands
-        self._episode_trigger: Trigger | None = episode_trigger
-        self._step_trigger: Trigger | None = step_trigger
+    def __init__(self, folder: str | os.PathLike[str], picture: Picture, settings: Filming) -> None:
+        self._folder, self._picture, self._settings = _folder(folder), picture, settings
+        self._prefix = settings.prefix
+        check_film(self._folder / f"{self._prefix}-episode-0.mp4")
+        remove_abandoned(self._folder, f"{self._prefix}-")
+        self._choose_prefix()
         self._film: Film | None = None
         self.paths: list[Path] = []
 
@@ -157,27 +115,27 @@ class Recorder:
 
     def begin_episode(self, episode: int) -> None:
         """An episode begins."""
-        if self._length == 0:
+        if self._settings.length == 0:
             self.close()
-        if self._episode_trigger is not None and self._episode_trigger(episode):
-            self._start(f"{self._prefix}-episode-{episode}.mp4")
+        if self._settings.episode_trigger is not None and self._settings.episode_trigger(episode):
+            self._start(f"episode-{episode}.mp4")
 
     def begin_step(self, step: int) -> None:
         """A decision will be made."""
-        if self._step_trigger is not None and self._step_trigger(step):
-            self._start(f"{self._prefix}-step-{step}.mp4")
+        if self._settings.step_trigger is not None and self._settings.step_trigger(step):
+            self._start(f"step-{step}.mp4")
 
-    def add(self, frame: Any, explanation: Explanation, reward: float, step: int) -> None:
-        """A decision was made and explained."""
+    def add(self, frame: Any, explanation: Explanation, rewards: float, episode: int, decision: int) -> None:
+        """A decision was made and explained; see :class:`rl.hooks.picture.Shot`."""
         if self._film is None:
             return
-        self._film.add(self._picture.shot(frame, explanation, reward, step))
-        if self._length and self._film.length >= self._length:
+        self._film.add(self._picture.shot(frame, explanation, rewards, episode, decision))
+        if self._settings.length and self._film.length >= self._settings.length:
             self.close()
 
     def end_episode(self) -> None:
         """An episode is over: a video of one episode is too."""
-        if self._length == 0:
+        if self._settings.length == 0:
             self.close()
 
     def close(self) -> None:
@@ -189,7 +147,34 @@ class Recorder:
 
     def _start(self, name: str) -> None:
         self.close()
-        self._film = Film(self._folder / name, self._picture, self._fps, self._scale, self._warm_up)
+        if (self._folder / f"{self._prefix}-{name}").exists():  # another run has begun to write here
+            self._choose_prefix()
+        self._film = Film(self._folder / f"{self._prefix}-{name}", self._picture, self._settings)
+
+    def _choose_prefix(self) -> None:
+        """The first prefix that no other run has: one with files in the folder, or one that is about to write some."""
+        wanted, number = self._settings.prefix, 1
+        while _taken(self._folder, self._prefix, self):
+            number += 1
+            self._prefix = f"{wanted}-{number}"
+        _IN_USE[str(self._folder.resolve() / self._prefix)] = self
+        if number > 1:
+            warnings.warn(
+                f"The folder {str(self._folder)!r} has videos of another run named {wanted}-...; those of this run are named "
+                f"{self._prefix}-..., so that none is lost (env.videos lists them; name_prefix=... names them yourself).",
+                stacklevel=6,
+            )
+
+
+_IN_USE: weakref.WeakValueDictionary[str, Recorder] = weakref.WeakValueDictionary()
+"""Who writes under which folder and prefix in this process; its files appear later."""
+
+
+def _taken(folder: Path, prefix: str, recorder: Recorder) -> bool:
+    if _IN_USE.get(str(folder.resolve() / prefix), recorder) is not recorder:
+        return True
+    known = re.compile(re.escape(prefix) + r"-(episode|step)-\d+\.mp4")
+    return any(known.fullmatch(entry.name) for entry in folder.iterdir())
 
 
 def _folder(folder: str | os.PathLike[str]) -> Path:

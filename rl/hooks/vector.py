@@ -9,9 +9,9 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 
 from rl.checks import shown, whole_number
-from rl.hooks.environment import ExplainedEnv, Hook
-from rl.hooks.explainer import Explainer
+from rl.hooks.environment import ExplainedEnv
 from rl.hooks.explanation import Explanation
+from rl.hooks.hook import Hook, Hooked
 from rl.hooks.memory import Memory
 from seqxai.errors import InputError
 
@@ -22,7 +22,7 @@ def _defaults() -> dict[str, Any]:
     return {p.name: p.default for p in parameters if p.kind is inspect.Parameter.KEYWORD_ONLY}
 
 
-class ExplainedVectorEnv(VectorWrapper):
+class ExplainedVectorEnv(Hooked, VectorWrapper):
     """:class:`ExplainedEnv` for a ``gymnasium.vector.VectorEnv``, which explains the decisions of a step in one pass.
 
     As Gymnasium's own infos, ``info["explanation"]`` is an array of one :class:`Explanation` per environment, and
@@ -56,17 +56,6 @@ class ExplainedVectorEnv(VectorWrapper):
         self._next_step = env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP) == AutoresetMode.NEXT_STEP
         self._ended = np.zeros(self.num_envs, bool)
         self._observations: np.ndarray | None = None
-        self._episode, self._return = -1, 0.0
-
-    @property
-    def explainer(self) -> Explainer:
-        """Explains single observations outside of a loop."""
-        return self._hook.explainer
-
-    @property
-    def videos(self) -> list[Any]:
-        """Paths of the videos that are finished."""
-        return list(self._hook.recorder.paths) if self._hook.recorder is not None else []
 
     def reset(self, *, seed: Any = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
         """See ``VectorEnv.reset``; a ``reset_mask`` resets some."""
@@ -87,18 +76,13 @@ class ExplainedVectorEnv(VectorWrapper):
         frame = self._frame() if filmed is not None and recorder is not None and recorder.wants_frame else None
         observations, rewards, terminations, truncations, info = self.env.step(actions)
         if explanations is not None:
-            self._hook.when.put(info, explanations)
-            info[f"_{self._hook.when.key}"] = decided.copy()
+            info = self._hook.when.added(info, explanations) | {f"_{self._hook.when.key}": decided.copy()}
             if self._hook.when.callback is not None:
                 for explanation in explanations[decided]:
                     self._hook.when.callback(explanation)
         ended = np.asarray(terminations, bool) | np.asarray(truncations, bool)
-        self._return += float(rewards[self._filmed])
-        if recorder is not None:
-            if filmed is not None:
-                recorder.add(frame, filmed, self._return, self._hook.step)
-            if ended[self._filmed]:
-                recorder.end_episode()
+        if decided[self._filmed]:
+            self._hook.decided(frame, filmed, float(rewards[self._filmed]), bool(ended[self._filmed]))
         # The observation that comes now opens a new episode: at once, or where the last step ended one.
         same_step = self.env.metadata.get("autoreset_mode") == AutoresetMode.SAME_STEP
         self._begin(ended if same_step else self._ended & self._next_step)
@@ -118,9 +102,7 @@ class ExplainedVectorEnv(VectorWrapper):
             if new:
                 memory.forget()
         if fresh[self._filmed]:
-            self._episode, self._return = self._episode + 1, 0.0
-            if self._hook.recorder is not None:
-                self._hook.recorder.begin_episode(self._episode)
+            self._hook.begin_episode()
 
     def _see(self, observations: Any) -> None:
         due = self._hook.next_step()
@@ -131,6 +113,9 @@ class ExplainedVectorEnv(VectorWrapper):
         self._observations = kept if due else None
 
     def _explain(self, actions: Any, decided: np.ndarray) -> np.ndarray | None:
+        """The decisions are made now, by the weights of now."""
+        if self._memories:
+            self._hook.remember([self._memories[row] for row in np.flatnonzero(decided)])
         if self._observations is None:
             return None
         explanations: np.ndarray = np.full(self.num_envs, None, dtype=object)

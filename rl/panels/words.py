@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from rl.clock import clock
 from rl.drawing import (
     ACCENT,
     QUIET,
-    SIZE_MIN,
     TEXT,
     Box,
     Canvas,
     Colour,
-    diverging,
+    colour_bar,
     draw_fitting,
     draw_text,
+    draw_words,
     fitting,
     line_height,
     text_width,
@@ -123,14 +121,9 @@ class Sum:
         size, small = self.grid.text(self.size), self.grid.text(15 if self.lines == 1 else 13)
         balance = f"balance: off by {moment.balance:.0e}"
         room = self.box.width - (text_width(balance, small) + self.grid.length(16) if self.lines == 1 else 0)
-        pieces, gap = self._pieces(moment), self.grid.length(7)
-        while size > SIZE_MIN and sum(text_width(text, size) + gap for text, _ in pieces) > room:
-            size -= 1
         height = self.box.height // self.lines
-        x, y = self.box.x, self.box.y + (height - line_height(size)) // 2
-        for text, colour in pieces:
-            draw_fitting(canvas, text, x, y, size, max(0, self.box.x + room - x), colour)
-            x += text_width(text, size) + gap
+        line = Box(self.box.x, self.box.y, room, height)
+        draw_words(canvas, self._pieces(moment), line, size, self.grid.length(7))
         y = self._below(small) if self.lines == 2 else self.box.y + (height - line_height(small)) // 2
         draw_text(canvas, balance, self.box.right, y, small, QUIET, "right")
 
@@ -182,8 +175,7 @@ class Legend:
         left = self.box.x + text_width(AGAINST_WORDS, size) + self.grid.length(8)
         height = max(6, self.grid.length(13))
         top = self.box.y + (line_height(size) - height) // 2
-        ramp = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None].repeat(height, axis=0)
-        canvas[top : top + height, left : left + width] = diverging(ramp, np.zeros_like(ramp), self.scene.palette)
+        colour_bar(canvas, Box(left, top, width, height), self.scene.palette)
         draw_text(canvas, AGAINST_WORDS, self.box.x, self.box.y, size, QUIET)
         draw_text(canvas, FOR_WORDS, left + width + self.grid.length(8), self.box.y, size, QUIET)
         number, small = f"{self.scene.scale.limit:.2g}", self.grid.text(13)

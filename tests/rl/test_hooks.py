@@ -161,6 +161,7 @@ def learn_while_playing(explained):
     return record, copy.deepcopy(network.state_dict()), [m.training for m in network.modules()]
 
 
+@pytest.mark.filterwarnings("ignore:Two runs of the network")
 @pytest.mark.parametrize("explained", [{}, {"every": 7}, {"target": "contrast", "composite": "lrp-0"}])
 def test_explaining_changes_nothing(explained):
     plain, weights, modes = learn_while_playing(None)
@@ -285,6 +286,7 @@ def test_relevance_reaches_past_observations_through_the_state(window):
     assert float(np.abs(explanation.relevance[:-1]).sum()) > 0.01 * float(np.abs(explanation.relevance).sum())
 
 
+@pytest.mark.filterwarnings("ignore:Two runs of the network")
 def test_carrying_a_state_on_leaves_no_trace():
     class Restless(Recurrent):
         def __init__(self):

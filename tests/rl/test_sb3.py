@@ -129,7 +129,7 @@ def test_one_colour_scale_for_all_states_and_times(training):
     _, callback, _, _ = training
     everything = np.concatenate([e.relevance for h in callback.history for e in h.explanations])
     limit = callback._grid.limit(callback.history)
-    assert limit == pytest.approx(np.quantile(np.abs(everything), 0.995), rel=1e-6)
+    assert limit == np.sort(np.abs(everything), axis=None)[int(0.995 * everything.size)]
 
 
 def test_training_is_the_same_without(training):
