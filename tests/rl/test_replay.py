@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from rl.preprocessing import Preprocessing
-from rl.training import replay
+from rl.training import dqn, pqn, replay
 from rl.training.common import Setup, forward
 from rl.training.dqn import DQN, DQNSettings
 from rl.training.replay import ReplayMemory
@@ -241,3 +242,9 @@ def test_a_run_with_a_memory_is_resumed_and_two_resumptions_agree(tmp_path):
         Session.open(run, memory=512, resume=True)
     with pytest.raises(InputError, match="pqn has no replay memory; leave --memory out, or choose --algorithm dqn"):
         Session.open(tmp_path / "other", "breakout", memory=512)
+
+
+def test_the_page_on_training_has_every_deviation():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    for paper, here, why in (*pqn.DEVIATIONS, *dqn.DEVIATIONS):
+        assert f"| {paper} | {here} | {why} |" in page
