@@ -1,0 +1,1 @@
+"""What a game's memory says: objects by name, one file per game."""
