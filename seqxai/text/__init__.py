@@ -8,6 +8,8 @@
 
 from seqxai.text.classifier import Settings as Settings
 from seqxai.text.classifier import TextClassifier as TextClassifier
+from seqxai.text.explaining import TextExplainer as TextExplainer
+from seqxai.text.explaining import explain as explain
 from seqxai.text.model import Encoded as Encoded
 from seqxai.text.model import TextModel as TextModel
 from seqxai.text.model import load as load
@@ -23,9 +25,11 @@ __all__ = [
     "Example",
     "Settings",
     "TextClassifier",
+    "TextExplainer",
     "TextModel",
     "Vocabulary",
     "detokenise",
+    "explain",
     "load",
     "pieces",
     "read",

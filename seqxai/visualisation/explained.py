@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -44,9 +45,9 @@ class ExplainedText:
         method: how it was explained, in words.
         scores: (label, score) of every class, in the model's order.
         probabilities: (label, probability) likewise; empty if the model has none.
-        balance: (entry, amount) that add up to ``explained``; empty for methods that keep none.
-        gap: what the balance leaves, rounding if it closes; ``None`` where there is none.
+        ledger: (entry, amount) of the six entries that add up to ``explained``; empty for methods that keep none.
         unknown: numbers of the words that are not in the model's vocabulary.
+        pieces: how the words are written one after the other, each with a blank in front where one belongs; all have one if not given.
         title: which text of several, for example "line 12".
     """
 
@@ -57,14 +58,16 @@ class ExplainedText:
     method: str
     scores: Named = ()
     probabilities: Named = ()
-    balance: Named = ()
-    gap: float | None = None
-    unknown: frozenset[int] = field(default_factory=frozenset)
+    ledger: Named = ()
+    unknown: frozenset[int] = frozenset()
+    pieces: tuple[str, ...] = ()
     title: str = ""
 
     def __post_init__(self) -> None:
         if len(self.words) != len(self.relevance):
             raise InputError(f"Expected one relevance for each of {len(self.words)} words, got {len(self.relevance)}.")
+        if self.pieces and len(self.pieces) != len(self.words):
+            raise InputError(f"Expected one piece of text for each of {len(self.words)} words, got {len(self.pieces)}.")
         if not all(map(math.isfinite, (*self.relevance, self.explained))):
             raise InputError("Expected finite relevance, got NaN or infinity; look at the weights and the input of the explained model.")
 
@@ -72,6 +75,27 @@ class ExplainedText:
     def predicted(self) -> str:
         """The label with the largest score; empty if there are no scores."""
         return max(self.scores, key=lambda pair: pair[1])[0] if self.scores else ""
+
+    @property
+    def groups(self) -> list[list[tuple[int, str]]]:
+        """(number, what is drawn) of words with no blank between them."""
+        found: list[list[tuple[int, str]]] = []
+        for i, piece in enumerate(self.pieces or self.words):
+            if i == 0 or not self.pieces or piece[:1] == " ":
+                found.append([])
+            found[-1].append((i, visible(piece[1:] if self.pieces and piece[:1] == " " else piece)))
+        return found
+
+    @property
+    def balance(self) -> Named:
+        """The ledger in a reader's words: what the words have, then every entry worth a word."""
+        if not self.ledger:
+            return ()
+        amounts, words = dict(self.ledger), sum(self.relevance)
+        amounts |= {"input": words, "padding": amounts.get("input", 0.0) - words}
+        least = NOT_SHOWN * max(abs(self.explained), abs(words), 1e-30)
+        shown = {name: amounts.get(name, 0.0) for name in ENTRIES}
+        return tuple((ENTRIES[name], value) for name, value in shown.items() if name == "input" or abs(value) >= least)
 
     @property
     def largest(self) -> float:
@@ -96,19 +120,18 @@ def explained_texts(attribution: Attribution, labels: Sequence[str] | None = Non
     """
     words = attribution.words()
     rows, names = _scores(attribution, labels)
-    balances = _balances(attribution)
+    ledgers = _ledgers(attribution)
     return [
         ExplainedText(
             words=tuple(word for word, _ in pairs),
             relevance=tuple(value for _, value in pairs),
             explained=float(explained),
-            target=target_in_words(attribution.target, names, row),
+            target=names[row.index(max(row))] if attribution.target == "largest output" and row else target_in_words(attribution.target, names),
             method=method_in_words(attribution.method, attribution.settings),
             scores=tuple(zip(names, row, strict=True)),
-            balance=balance,
-            gap=gap,
+            ledger=ledger,
         )
-        for pairs, explained, row, (balance, gap) in zip(words, attribution.explained.tolist(), rows, balances, strict=True)
+        for pairs, explained, row, ledger in zip(words, attribution.explained.tolist(), rows, ledgers, strict=True)
     ]
 
 
@@ -123,51 +146,33 @@ def _scores(attribution: Attribution, labels: Sequence[str] | None) -> tuple[lis
     return rows, names
 
 
-def _balances(attribution: Attribution) -> list[tuple[Named, float | None]]:
+def _ledgers(attribution: Attribution) -> list[Named]:
     from seqxai.errors import SeqxaiError
 
     try:
-        ledger = attribution.ledger
+        total = attribution.ledger.total()
     except SeqxaiError:  # another method, or a loaded result
-        return [((), None)] * len(attribution)
-    entries = {name: value.tolist() for name, value in ledger.total().items()}
-    gaps = ledger.gap.tolist()
-    sums = [sum(value for _, value in pairs) for pairs in attribution.words()]
-    found: list[tuple[Named, float | None]] = []
-    for i, (explained, total) in enumerate(zip(attribution.explained.tolist(), sums, strict=True)):
-        found.append((balance_of({name: row[i] for name, row in entries.items()}, total, explained), gaps[i]))
-    return found
+        return [()] * len(attribution)
+    rows = {name: value.tolist() for name, value in total.items()}
+    return [tuple((name, row[i]) for name, row in rows.items()) for i in range(len(attribution))]
 
 
-def balance_of(entries: dict[str, float], words: float, explained: float) -> Named:
-    """The ledger in a reader's words: what the words have, then every entry worth a word.
-
-    Args:
-        entries: by the ledger's names.
-        words: sum over the words; what else the input received went to padding.
-        explained: the score, which says what is too little to name.
-    """
-    amounts = {**entries, "input": words, "padding": entries.get("input", 0.0) - words}
-    least = NOT_SHOWN * max(abs(explained), abs(words), 1e-30)
-    shown = {name: amounts.get(name, 0.0) for name in ENTRIES}
-    return tuple((ENTRIES[name], value) for name, value in shown.items() if name == "input" or abs(value) >= least)
-
-
-def method_in_words(method: str, settings: object) -> str:
+def method_in_words(method: str, settings: Mapping[str, str]) -> str:
     """The method's name with the settings that change its numbers."""
-    told = dict(settings) if isinstance(settings, dict) else {}
-    product = told.get("product", "signal-takes-all")
-    extra = "" if product == "signal-takes-all" or not method.startswith("lrp/") else f", gates: {product}"
-    return f"LRP, {method.removeprefix('lrp/')}{extra}" if method.startswith("lrp/") else method
+    if not method.startswith("lrp/"):
+        return method
+    product = settings.get("product", "signal-takes-all")
+    return f"LRP, {method.removeprefix('lrp/')}" + (f", gates: {product}" if product != "signal-takes-all" else "")
 
 
-def target_in_words(target: str, names: Sequence[str], scores: Sequence[float]) -> str:
-    """A target with the names of classes: of the largest output, its name."""
-    if target == "largest" and names:
-        return names[int(np.argmax(scores))]
-    if target.isdigit() and int(target) < len(names):
-        return names[int(target)]
-    return target
+def target_in_words(target: str, names: Sequence[str]) -> str:
+    """A target's description with the names of classes in place of their numbers."""
+
+    def named(found: re.Match[str]) -> str:
+        index = int(found[2])
+        return names[index] if -len(names) <= index < len(names) else found[0]
+
+    return re.sub(r"(outputs? |against )(-?\d+)(?![\d,])", lambda m: ("against " if m[1] == "against " else "") + named(m), target) if names else target
 
 
 class TextScale:

@@ -190,8 +190,8 @@ def _key(page: TextPage, scale: float) -> str:
 def _article(text: ExplainedText) -> str:
     places = digits(max(text.largest, abs(text.explained) / 10))
     return (
-        f"<article><header>{_heading(text, places)}</header>\n{_words(text, places)}\n{_classes(text)}"
-        f'<dl class="facts">{_listed("For", text, 1, places)}{_listed("Against", text, -1, places)}{_balance(text, places)}</dl></article>\n'
+        f"<article><header>{_heading(text, places)}</header>\n<div>{_words(text, places)}\n"
+        f'<dl class="facts">{_listed("For", text, 1, places)}{_listed("Against", text, -1, places)}{_balance(text, places)}</dl></div>\n{_classes(text)}</article>\n'
     )
 
 
@@ -205,20 +205,26 @@ def _heading(text: ExplainedText, places: int | None) -> str:
 def _words(text: ExplainedText, places: int | None) -> str:
     if not text.words:
         return '<p class="words none">no words</p>'
-    base, stretches = runs(text.words)
+    groups = text.groups
+    base, stretches = runs(["".join(shown for _, shown in group) for group in groups])
     parts = []
     for start, stop, leftwards in stretches:
-        words = " ".join(_word(text, i, places) for i in range(start, stop))
+        words = " ".join(_group(text, group, places) for group in groups[start:stop])
         parts.append(words if leftwards == base else f'<bdi dir="{"rtl" if leftwards else "ltr"}">{words}</bdi>')
     return f'<p class="words" dir="{"rtl" if base else "ltr"}">{" ".join(parts)}</p>'
 
 
-def _word(text: ExplainedText, i: int, places: int | None) -> str:
+def _group(text: ExplainedText, group: list[tuple[int, str]], places: int | None) -> str:
+    """Words that are written together, and stay on one line."""
+    words = "".join(_word(text, i, shown, places) for i, shown in group)
+    return words if len(group) == 1 else f'<span class="g">{words}</span>'
+
+
+def _word(text: ExplainedText, i: int, shown: str, places: int | None) -> str:
     value = text.relevance[i]
     kind = "p" if value > 0 else "n" if value < 0 else ""
     told = f"{kind} u" if i in text.unknown else kind
-    shown = escape(visible(text.words[i]))
-    return f'<span class="w {told}" style="--m:{abs(value):.4g}"><b>{shown}</b><i>{number(value, places)}</i></span>'
+    return f'<span class="w {told}" style="--m:{abs(value):.4g}"><b>{escape(shown)}</b><i>{number(value, places)}</i></span>'
 
 
 def _classes(text: ExplainedText) -> str:

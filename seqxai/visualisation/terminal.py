@@ -64,16 +64,20 @@ def scale_line(scale: float, texts: int, colours: ColorSystem | None) -> str:
 def _pieces(
     text: ExplainedText, scale: float, places: int | None, colours: ColorSystem | None
 ) -> Iterable[tuple[str, int]]:
-    """(what is printed, its columns) of each word."""
+    """(what is printed, its columns) of words that are written together."""
     from rich.cells import cell_len
 
-    for i, (word, value) in enumerate(zip(text.words, text.relevance, strict=True)):
-        shown = visible(word) + ("?" if i in text.unknown else "")
-        if colours is None:
-            shown = f"{shown}({number(value, places)})"
-        share = max(-1.0, min(1.0, value / scale))
-        plain = colours is None or abs(share) < FAINT
-        yield shown if plain else _style(round(share * STEPS)).render(shown, color_system=colours), cell_len(shown)
+    for group in text.groups:
+        parts, columns = [], 0
+        for i, word in group:
+            shown, value = word + ("?" if i in text.unknown else ""), text.relevance[i]
+            if colours is None:
+                shown = f"{shown}({number(value, places)})"
+            step = round(max(-1.0, min(1.0, value / scale)) * STEPS)
+            plain = colours is None or abs(step) < FAINT * STEPS
+            parts.append(shown if plain else _style(step).render(shown, color_system=colours))
+            columns += cell_len(shown)
+        yield ("" if colours else " ").join(parts), columns + (0 if colours else len(parts) - 1)
     if not text.words:
         yield "(no words)", 10
 

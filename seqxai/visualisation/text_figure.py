@@ -88,6 +88,25 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
+Placed = tuple[int, str, float, float]  # number of the word, what is drawn, left edge and width in points
+
+
+def _parts(group: list[tuple[int, str]], width: float) -> list[list[tuple[int, str]]]:
+    """A group of words that fits a line as it is; a longer one word by word, and words letter by letter as far as need be."""
+    if sum(_width(shown, POINTS) for _, shown in group) <= width - POINTS:
+        return [group]
+    return [[(i, part)] for i, shown in group for part in _cut(shown, width - POINTS)]
+
+
+def _cut(word: str, width: float) -> list[str]:
+    """A word that is longer than a line, in parts that are not."""
+    wide = _width(word, POINTS)
+    if wide <= width:
+        return [word]
+    letters = max(1, int(0.9 * len(word) * width / wide))
+    return [word[i : i + letters] for i in range(0, len(word), letters)]
+
+
 class _Block:
     """One text: its heading, its lines, its balance."""
 
@@ -95,34 +114,35 @@ class _Block:
         self.text = text
         self.places = digits(max(text.largest, abs(text.explained) / 10))
         self.width = width
-        self.leftwards, stretches = runs(text.words)
-        self.words = [drawable(visible(word)) for word in text.words]
+        self.groups = [group for whole in text.groups for group in _parts([(i, drawable(shown)) for i, shown in whole], width)]
+        self.leftwards, stretches = runs(["".join(shown for _, shown in group) for group in self.groups])
         self.lines = self._lines(stretches)
         self.balance = _folded(balance_in_words(text, self.places), width, SMALL + 1.0)
         self.height = 1.6 * POINTS + len(self.lines) * LINE + 0.85 * POINTS * len(self.balance) + 1.6 * POINTS
 
-    def _lines(self, stretches: list[tuple[int, int, bool]]) -> list[list[tuple[int, float, float]]]:
-        """Of each line (word, left edge, width), in points from the left margin."""
-        gap = 0.32 * POINTS
-        widths = [_width(word, POINTS) + 0.3 * POINTS for word in self.words]
+    def _lines(self, stretches: list[tuple[int, int, bool]]) -> list[list[Placed]]:
+        """The words of each line with their places, in points."""
+        gap, ways = 0.26 * POINTS, {g: way for start, stop, way in stretches for g in range(start, stop)}
+        widths = [[_width(shown, POINTS) + (0.3 if len(group) == 1 else 0.14) * POINTS for _, shown in group] for group in self.groups]
         rows: list[list[int]] = [[]]
         used = 0.0
-        for i, wide in enumerate(widths):
-            if rows[-1] and used + wide > self.width:
+        for g, each in enumerate(widths):
+            if rows[-1] and used + sum(each) > self.width:
                 rows.append([])
                 used = 0.0
-            rows[-1].append(i)
-            used += wide + gap
-        ways = {i: way for start, stop, way in stretches for i in range(start, stop)}
-        return [self._placed(_visual(row, ways, self.leftwards), widths, gap) for row in rows if row]
+            rows[-1].append(g)
+            used += sum(each) + gap
+        return [self._placed(_visual(row, ways, self.leftwards), widths, ways, gap) for row in rows if row]
 
-    def _placed(self, row: list[int], widths: list[float], gap: float) -> list[tuple[int, float, float]]:
-        total = sum(widths[i] for i in row) + gap * (len(row) - 1)
-        x = self.width - total if self.leftwards else 0.0
+    def _placed(self, row: list[int], widths: list[list[float]], ways: dict[int, bool], gap: float) -> list[Placed]:
+        total = sum(sum(widths[g]) for g in row) + gap * (len(row) - 1)
+        x = POINTS + (self.width - total if self.leftwards else 0.0)
         found = []
-        for i in row:
-            found.append((i, POINTS + x, widths[i]))
-            x += widths[i] + gap
+        for g in row:
+            for (i, shown), wide in list(zip(self.groups[g], widths[g], strict=True))[:: -1 if ways[g] else 1]:
+                found.append((i, shown, x, wide))
+                x += wide
+            x += gap
         return found
 
     def draw(self, axes: Axes, top: float, scale: float, palette: str) -> None:
@@ -135,31 +155,31 @@ class _Block:
         _write(axes, left + self.width, top, "   ".join(aside), size=SMALL + 1, color=SOFT, va="top", ha="right")
         base = top - 1.6 * POINTS - BAR - 0.9 * POINTS
         for line in self.lines:
-            for i, x, wide in line:
-                self._draw_word(axes, i, (x, base, wide), scale, palette)
+            for word in line:
+                self._draw_word(axes, word, base, scale, palette)
             base -= LINE
         y = base + LINE - BAR - 0.35 * POINTS - SMALL - 0.5 * POINTS if self.lines else base
         for row in self.balance:
             _write(axes, left, y, row, size=SMALL + 1, color=SOFT, va="top")
             y -= 0.85 * POINTS
 
-    def _draw_word(self, axes: Axes, i: int, place: tuple[float, float, float], scale: float, palette: str) -> None:
+    def _draw_word(self, axes: Axes, word: Placed, base: float, scale: float, palette: str) -> None:
         from matplotlib.patches import Rectangle
 
-        x, base, wide = place
+        i, shown, x, wide = word
         value = self.text.relevance[i]
         share = float(np.clip(value / scale, -1, 1))
         low, high = base - 0.32 * POINTS, base + 0.92 * POINTS
         table = colour_table(palette)
         tint = table[255 + round(share * 255 * 0.42)] / 255.0
         axes.add_patch(Rectangle((x, low), wide, high - low, facecolor=tint, linewidth=0))
-        if share:
+        if abs(share) > 0.03:
             bar = BAR * abs(share)
             edge = high if share > 0 else low - bar
             axes.add_patch(Rectangle((x, edge), wide, bar, facecolor=FOR if share > 0 else AGAINST, linewidth=0))
         if i in self.text.unknown:
             axes.add_patch(Rectangle((x, low), wide, high - low, fill=False, edgecolor=SOFT, linewidth=0.5, linestyle=":"))
-        _write(axes, x + wide / 2, base, self.words[i], size=POINTS, color=INK, ha="center", va="baseline")
+        _write(axes, x + wide / 2, base, shown, size=POINTS, color=INK, ha="center", va="baseline")
         if abs(share) >= SHARE:
             _write(axes, x + wide / 2, low - BAR - 1.0, number(value, self.places), size=SMALL, color=SOFT, ha="center", va="top")
 
