@@ -98,7 +98,7 @@ def normalise(words: Sequence[str], *, lowercase: bool = True) -> list[str]:
 
 
 def detokenise(words: Sequence[str]) -> str:
-    """Put words together for display: brackets, quotes and punctuation as people write them.
+    r"""Put words together for display: brackets, quotes and punctuation as people write them.
 
     Args:
         words: as :func:`tokenise` gives them.
@@ -107,7 +107,7 @@ def detokenise(words: Sequence[str]) -> str:
         One line of text.  What was lower-cased stays so.
 
     >>> detokenise(["it", "is", "n't", "new", "-lrb-", "``", "odd", "''", "-rrb-", "."])
-    'it isn\\'t new ("odd").'
+    'it isn\'t new ("odd").'
     """
     return "".join(pieces(words))
 
