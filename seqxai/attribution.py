@@ -290,7 +290,7 @@ class Attribution:
         from seqxai.visualisation import plot, text_figure
 
         if self.tokens is not None:
-            return text_figure([self[sample]], **options)
+            return text_figure(self[sample], **options)
 
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
@@ -364,7 +364,8 @@ class Attribution:
         # Each tensor gets its own memory: safetensors refuses shared storage.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
-                    "settings": json.dumps(dict(self.settings)), "tokens": json.dumps(self.tokens), "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
+                    "settings": json.dumps(dict(self.settings)), "tokens": json.dumps(self.tokens),
+                    "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
         with written_whole(path) as partial:
             try:
                 save_file(tensors, str(partial), metadata)
