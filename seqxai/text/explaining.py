@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +34,7 @@ BATCH = 256
 BATCH_WORDS = 16_384
 
 
+@runtime_checkable
 class ExplainableText(Protocol):
     """What can be explained: a :class:`seqxai.text.TextModel`, or a network of one's own with its words."""
 
