@@ -30,7 +30,7 @@ from seqxai.visualisation.explained import ExplainedText
 EPSILON = 1e-3  # of our commands for text: small enough to change no sum by much, large enough for cells near zero
 WINDOW = 4096  # texts that are sorted by length together
 WINDOW_WORDS = 200_000  # and their words, so that long texts do not fill the memory
-BATCH = 256
+BATCH = 128
 BATCH_WORDS = 16_384
 
 
