@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from seqxai.attribution import Attribution
 
 CLASSES = 6  # as many rows as fit beside a sentence; of more classes the likeliest are shown
+NARROW = 2  # letters of a word too narrow for a number of its own, where it is written to another
 LISTED = 5  # words listed with their numbers, on either side
 
 HEAD = """<!doctype html>
@@ -225,14 +226,15 @@ def _words(text: ExplainedText, places: int | None) -> str:
 
 def _group(text: ExplainedText, group: list[tuple[int, str]], places: int | None) -> str:
     """Words that are written together, and stay on one line."""
-    words = "".join(_word(text, i, shown, places) for i, shown in group)
+    # The number of a comma would lie over that of the word it is written to: it shows when pointed at, or with all.
+    words = "".join(_word(text, i, shown, places, " s" if n and len(shown) <= NARROW else "") for n, (i, shown) in enumerate(group))
     return words if len(group) == 1 else f'<span class="g">{words}</span>'
 
 
-def _word(text: ExplainedText, i: int, shown: str, places: int | None) -> str:
+def _word(text: ExplainedText, i: int, shown: str, places: int | None, narrow: str = "") -> str:
     value = text.relevance[i]
     kind = "p" if value > 0 else "n" if value < 0 else ""
-    told = f"{kind} u" if i in text.unknown else kind
+    told = f"{kind}{' u' if i in text.unknown else ''}{narrow}"
     return f'<span class="w {told}" style="--m:{abs(value):.4g}"><b>{escape(shown)}</b><i>{number(value, places)}</i></span>'
 
 

@@ -165,6 +165,7 @@ class _Block:
         for line in self.lines:
             for word in line:
                 self._draw_word(axes, word, base, scale, palette)
+            self._draw_numbers(axes, line, base - 0.32 * POINTS - BAR - 1.0, scale)
             base -= LINE
         y = base + LINE - BAR - 0.35 * POINTS - SMALL - 0.5 * POINTS if self.lines else base
         for row in self.balance:
@@ -174,7 +175,7 @@ class _Block:
     def _draw_word(self, axes: Axes, word: Placed, base: float, scale: float, palette: str) -> None:
         from matplotlib.patches import Rectangle
 
-        i, shown, x, wide, first = word
+        i, shown, x, wide, _ = word
         value = self.text.relevance[i]
         share = float(np.clip(value / scale, -1, 1))
         low, high = base - 0.32 * POINTS, base + 0.92 * POINTS
@@ -188,8 +189,18 @@ class _Block:
         if i in self.text.unknown:
             axes.add_patch(Rectangle((x, low), wide, high - low, fill=False, edgecolor=SOFT, linewidth=0.5, linestyle=":"))
         _write(axes, x + wide / 2, base, shown, size=POINTS, color=INK, ha="center", va="baseline")
-        if first and abs(share) >= SHARE:
-            _write(axes, x + wide / 2, low - BAR - 1.0, number(value, self.places), size=SMALL, color=SOFT, ha="center", va="top")
+
+    def _draw_numbers(self, axes: Axes, line: list[Placed], top: float, scale: float) -> None:
+        """Beneath the strong words, the strongest first; none over another."""
+        taken: list[tuple[float, float]] = []
+        for i, _, x, wide, first in sorted(line, key=lambda word: -abs(self.text.relevance[word[0]])):
+            value = self.text.relevance[i]
+            told, middle = number(value, self.places), x + wide / 2
+            half = _width(told, SMALL) / 2 + 1.0
+            free = all(middle + half <= left or right <= middle - half for left, right in taken)
+            if first and free and abs(value) >= SHARE * scale:
+                taken.append((middle - half, middle + half))
+                _write(axes, middle, top, told, size=SMALL, color=SOFT, ha="center", va="top")
 
 
 def _visual(row: list[int], ways: dict[int, bool], leftwards: bool) -> list[int]:
