@@ -52,6 +52,19 @@ def test_the_page_on_sequences_runs() -> None:
     assert names["attribution"].ledger.closed()
 
 
+def test_the_page_on_texts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict[str, Any] = {}
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "text.md").read_text(encoding="utf-8"), re.DOTALL):
+        exec(compile(block, "text.md", "exec"), names)
+    assert [one.words[-1] for one in names["explained"]] == [".", "film"]
+    assert (tmp_path / "why.html").read_text(encoding="utf-8").count("<article>") == 2
+    assert (tmp_path / "why.png").stat().st_size > 2000
+    assert [word for word, _ in names["attribution"].sum_subwords().words()[0]] == ["not", "very", "good"]
+    assert names["attribution"].at("embedding").shape == (2, 4, 16)
+
+
 def test_your_own_agent_is_explained_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
     pytest.importorskip("gymnasium")

@@ -8,9 +8,12 @@
 
 from seqxai.text.classifier import Settings as Settings
 from seqxai.text.classifier import TextClassifier as TextClassifier
+from seqxai.text.explaining import TextExplainer as TextExplainer
+from seqxai.text.explaining import explain as explain
 from seqxai.text.model import Encoded as Encoded
 from seqxai.text.model import TextModel as TextModel
 from seqxai.text.model import load as load
+from seqxai.text.own import OwnModel as OwnModel
 from seqxai.text.reading import Example as Example
 from seqxai.text.reading import read as read
 from seqxai.text.tokens import detokenise as detokenise
@@ -21,11 +24,14 @@ from seqxai.text.vocabulary import Vocabulary as Vocabulary
 __all__ = [
     "Encoded",
     "Example",
+    "OwnModel",
     "Settings",
     "TextClassifier",
+    "TextExplainer",
     "TextModel",
     "Vocabulary",
     "detokenise",
+    "explain",
     "load",
     "pieces",
     "read",
