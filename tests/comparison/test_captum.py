@@ -29,5 +29,6 @@ def test_occlusion_is_that_of_captum():
 
 def test_integrated_gradients_are_those_of_captum():
     model = last(bidirectional=True)
+    # captum keeps the places of the derivatives in float32.
     expected = captum.IntegratedGradients(model).attribute(X, baselines=0.5, target=2, n_steps=20, method="riemann_middle")
-    assert_close(IntegratedGradients(model, points=20, reference=0.5).attribute(X, target=2).relevance, expected, 1e-12)
+    assert_close(IntegratedGradients(model, points=20, reference=0.5).attribute(X, target=2).relevance, expected, 1e-7)
