@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -200,21 +200,24 @@ class Attribution:
 
     # ---- drawing, tables, files --------------------------------------------------------------------------------------------------
 
-    def plot(self, sample: int = 0, **options: Any) -> Figure:
-        """A figure of one sample's relevance with a signed colour scale.
+    def plot(self, sample: int | Sequence[int] = 0, **options: Any) -> Figure:
+        """A figure of one sample's relevance with a signed colour scale; of numeric sequences, also of several samples and targets.
 
         Args:
-            sample: which one.
-            options: see :func:`seqxai.visualisation.plot`.
+            sample: which one; of numeric sequences (B, T, C) with few channels also a list.
+            options: see :func:`seqxai.visualisation.plot`, and :func:`seqxai.visualisation.plot_series` for numeric sequences.
         """
         from seqxai.visualisation import plot
+        from seqxai.visualisation.series import is_series, plot_attribution
 
+        if is_series(self):
+            return plot_attribution(self, sample, **options)
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
         inputs = self.inputs.movedim(self.batch, 0).detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
         return plot(
             self.relevance.movedim(self.batch, 0).detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),
-            method=self.method, sample=sample, **options,
+            method=self.method, sample=sample, **options,  # type: ignore[arg-type]
         )  # fmt: skip
 
     def to_arrays(self) -> dict[str, Any]:
