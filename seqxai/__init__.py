@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from seqxai import recurrent as recurrent
     from seqxai import rules as rules
     from seqxai import targets as targets
+    from seqxai import text as text
     from seqxai.attribution import Attribution as Attribution
     from seqxai.attribution import Attributor as Attributor
     from seqxai.attribution import Ledger as Ledger
@@ -36,7 +37,7 @@ _WHERE = {
     "capture": "seqxai.trace", "gate": "seqxai.trace", "register": "seqxai.rules", "SeqxaiError": "seqxai.errors",
     "UnsupportedOperation": "seqxai.errors",
 }  # fmt: skip
-_MODULES = ("comparison", "composites", "errors", "recurrent", "rules", "targets", "trace", "visualisation")
+_MODULES = ("comparison", "composites", "errors", "recurrent", "rules", "targets", "text", "trace", "visualisation")
 __all__ = [*_WHERE, *_MODULES]
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
+from seqxai import tokens as texts
 from seqxai.errors import DependencyError, InputError
 from seqxai.files import written_whole
+from seqxai.tokens import Tokens
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,6 +91,7 @@ class Attribution:
         inputs: the explained input (a tuple for several).
         settings: further parameters, all strings; saved with the result.
         output_batch: which dimension of the output is the batch.
+        tokens: the text of each step for each sample, if :meth:`with_tokens` told them.
     """
 
     relevance: Any
@@ -98,6 +102,7 @@ class Attribution:
     inputs: Any = None
     settings: Mapping[str, str] = field(default_factory=dict)
     output_batch: int = 0
+    tokens: Tokens | None = None
     _find_batch: Callable[[], int] | None = field(default=None, repr=False)
     _ledger: Ledger | None = field(default=None, repr=False)
     _walk: Callable[..., Any] | None = field(default=None, repr=False)
@@ -180,6 +185,7 @@ class Attribution:
             explained=self.explained[place],
             output=_rows(self.output, index, size, self.output_batch),
             inputs=_rows(self.inputs, index, size, self.batch),
+            tokens=self.tokens and tuple(self.tokens[i] for i in torch.arange(size)[index].tolist()),
             _ledger=ledger,
             _walk=None,
             _find_batch=None,
@@ -198,32 +204,117 @@ class Attribution:
         found: Tensor = relevance.sum(dims) if dims else relevance
         return found
 
+    # ---- tokens ------------------------------------------------------------------------------------------------------------------
+
+    def with_tokens(self, tokens: Iterable[Iterable[str]]) -> Attribution:
+        """The same result, whose steps have texts.
+
+        Args:
+            tokens: for each sample the texts of its steps, as they went into the model; the steps behind them are padding.  Of a single
+                sample also the tokens alone.
+
+        Raises:
+            InputError: if they do not fit the relevance.
+        """
+        return replace(self, tokens=texts.check(tokens, len(self), self.by_token().shape[1]))
+
+    def by_token(self) -> Float[Tensor, "samples steps"]:
+        """Relevance of each step, (B, T): summed over whatever an input has beyond batch and time (an embedding's components)."""
+        if self.explained.dim() > 1:
+            raise InputError("Tokens are told for one target; this result has several, so explain one of them alone.")
+        texts.check_tensor_like(self.relevance)
+        relevance: Tensor = self.relevance.movedim(self.batch, 0)
+        return relevance.flatten(2).sum(2) if relevance.dim() > 2 else relevance
+
+    def words(self, subwords: str = "none") -> list[list[tuple[str, float]]]:
+        """(text, relevance) of every token, sample by sample, padding left out.
+
+        Args:
+            subwords: "auto", or a convention of :meth:`sum_subwords`, sums tokens to words first.
+
+        Raises:
+            InputError: if there are no tokens.
+        """
+        summed = self.sum_subwords(subwords) if subwords != "none" else self
+        rows = summed.by_token().tolist()
+        return [list(zip(tokens, row, strict=False)) for tokens, row in zip(summed._texts(), rows, strict=True)]
+
+    def sum_subwords(self, convention: str = "auto") -> Attribution:
+        """The same result for whole words: the relevance of subwords added up, one step for each word.
+
+        Args:
+            convention: "wordpiece" ("##ing" continues), "sentencepiece" ("▁the" begins), "byte-level" ("Ġthe" begins), "continued"
+                ("go@@" goes on), "end-of-word" ("ing</w>" ends), or "auto", which looks for these marks.
+
+        Returns:
+            Relevance (B, W); output, target and ledger as they are.
+        """
+        tokens = self._texts()
+        name = texts.named_convention(convention, tokens)
+        return self._summed([texts.subwords(row, name) for row in tokens])
+
+    def sum_over(self, spans: Iterable[Any]) -> Attribution:
+        """The same result for phrases: each span of tokens becomes one step, tokens outside the spans stay by themselves.
+
+        Args:
+            spans: for each sample its pairs (start, stop) of token numbers; of a single sample also the pairs alone.
+
+        Returns:
+            Relevance (B, W); output, target and ledger as they are.
+
+        Raises:
+            InputError: if there are no tokens, or spans overlap, are empty or leave them.
+        """
+        rows = texts.by_sample(spans, len(self))
+        return self._summed([texts.phrases(t, row, i) for i, (t, row) in enumerate(zip(self._texts(), rows, strict=True))])
+
+    def _summed(self, groups: list[tuple[list[texts.Span], list[str]]]) -> Attribution:
+        sums = texts.totals(self.by_token(), [spans for spans, _ in groups])
+        tokens = tuple(tuple(names) for _, names in groups)
+        return replace(self, relevance=sums, inputs=None, tokens=tokens, _find_batch=None, _cache={**self._cache, "batch": 0})
+
+    def _texts(self) -> Tokens:
+        if self.tokens is None:
+            raise InputError("This attribution does not know its tokens; tell them with attribution.with_tokens(tokens).")
+        return self.tokens
+
     # ---- drawing, tables, files --------------------------------------------------------------------------------------------------
 
     def plot(self, sample: int | Sequence[int] = 0, **options: Any) -> Figure:
-        """A figure of one sample's relevance with a signed colour scale; of numeric sequences, also of several samples and targets.
+        """A figure of one sample's relevance with a signed colour scale; of tokens, the text itself; of numbers over time, the series.
 
         Args:
             sample: which one; of numeric sequences (B, T, C) with few channels also a list.
-            options: see :func:`seqxai.visualisation.plot`, and :func:`seqxai.visualisation.plot_series` for numeric sequences.
+            options: see :func:`seqxai.visualisation.plot`, :func:`seqxai.visualisation.text_figure` for tokens, and
+                :func:`seqxai.visualisation.plot_series` for numeric sequences.
         """
-        from seqxai.visualisation import plot
+        from seqxai.visualisation import plot, text_figure
         from seqxai.visualisation.series import is_series, plot_attribution
 
+        if self.tokens is not None:
+            return text_figure([self[one] for one in ([sample] if isinstance(sample, int) else sample)], **options)
         if is_series(self):
             return plot_attribution(self, sample, **options)
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
+        if not isinstance(sample, int):
+            raise InputError(f"Expected one sample to draw, got {sample!r}; several share a figure only if they are tokens or few channels.")
         inputs = self.inputs.movedim(self.batch, 0).detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
         return plot(
             self.relevance.movedim(self.batch, 0).detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),
-            method=self.method, sample=sample, **options,  # type: ignore[arg-type]
+            method=self.method, sample=sample, **options,
         )  # fmt: skip
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the coloured words, if there are tokens."""
+        from seqxai.visualisation import text_html
+
+        return text_html(self) if self.tokens is not None and self.explained.dim() == 1 else None
 
     def to_arrays(self) -> dict[str, Any]:
         """Columns of equal length, one row per element of the input.
 
-        They are sample, one index per dimension, value, relevance and explained.
+        They are sample, one index per dimension, value, token (if tokens are known; "" is padding), relevance and explained.
         ``pandas.DataFrame(attribution.to_arrays())`` is a table; so is any other library's.
         """
         import numpy as np
@@ -237,6 +328,9 @@ class Attribution:
         columns |= {f"index_{d}": places[d] for d in range(1, relevance.ndim)}
         if isinstance(self.inputs, Tensor):
             columns["value"] = self.inputs.movedim(self.batch, 0).detach().cpu().numpy().reshape(-1)
+        if self.tokens is not None:
+            by_place = [(*row, *[""] * (relevance.shape[1] - len(row))) for row in self.tokens]
+            columns["token"] = np.array([by_place[i][t] for i, t in zip(places[0], places[1], strict=True)], dtype=object)
         columns["relevance"] = relevance.reshape(-1)
         columns["explained"] = explained[columns["sample"]] if len(explained) > 1 else np.repeat(explained, relevance.size)
         return columns
@@ -275,7 +369,7 @@ class Attribution:
         # Each tensor gets its own memory: safetensors refuses shared storage.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
-                    "settings": json.dumps(dict(self.settings)), "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
+                    "settings": json.dumps(dict(self.settings)), "tokens": json.dumps(self.tokens), "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
         with written_whole(path) as partial:
             try:
                 save_file(tensors, str(partial), metadata)
@@ -308,7 +402,9 @@ class Attribution:
             raise InputError(f"{final} lacks the tensors 'explained' and 'relevance' of an attribution; save it again.")
         try:
             settings = json.loads(metadata["settings"])
-        except (KeyError, ValueError) as error:
+            tokens = json.loads(metadata.get("tokens", "null"))
+            tokens = tokens and texts.check(tokens, len(tokens), max(map(len, tokens)))
+        except (KeyError, ValueError, TypeError, InputError) as error:
             raise InputError(f"The metadata of {final} are damaged ({error}); save the attribution again.") from error
         ledger = None
         if metadata.get("ledger"):
@@ -318,7 +414,7 @@ class Attribution:
         batch, output_batch = (int(d) if d.isdigit() else 0 for d in metadata.get("batch", "0 0").split(" ", 1))
         return cls(
             explained=tensors["explained"], target=metadata.get("target", ""), method=metadata.get("method", ""),
-            settings=settings, output_batch=output_batch, _cache={"batch": batch}, _ledger=ledger, **parts,
+            settings=settings, output_batch=output_batch, tokens=tokens, _cache={"batch": batch}, _ledger=ledger, **parts,
         )  # fmt: skip
 
 
