@@ -292,7 +292,7 @@ class Attribution:
         from seqxai.visualisation.series import is_series, plot_attribution
 
         if self.tokens is not None:
-            return text_figure([self[one] for one in ([sample] if isinstance(sample, int) else sample)], **options)
+            return text_figure(self[sample if isinstance(sample, int) else torch.tensor(list(sample))], **options)
         if is_series(self):
             return plot_attribution(self, sample, **options)
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:

@@ -148,7 +148,8 @@ def figures(out: Path, shown: dict[str, dict[str, Any]]) -> None:
 def example(folder: Path, case: Any) -> None:
     """Weights, three years of weather and the scale of basin A, for `seqxai series explain`."""
     folder.mkdir(parents=True, exist_ok=True)
-    save_file(case.model.state_dict(), str(folder / "river.safetensors"))
+    with written_whole(folder / "river.safetensors") as partial:
+        save_file(case.model.state_dict(), str(partial))
     first = int(np.searchsorted(case.basin.dates, np.datetime64("2004-10-01")))
     rows = slice(first, first + 3 * 365)
     with written_whole(folder / "river.csv") as partial, partial.open("w", newline="") as file:

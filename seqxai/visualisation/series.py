@@ -360,7 +360,8 @@ def _draw_strip(axes: "Axes", group: _Grouped, channel: int, colours: "ScalarMap
     """One row for each target, told by a letter; its total is written behind it."""
     rows = group.relevance[:, :, channel]
     count = len(rows)
-    axes.pcolormesh(group.edges, np.arange(count + 1), rows, cmap=colours.cmap, norm=colours.norm, rasterized=True)
+    limit = _limit(colours)
+    axes.pcolormesh(group.edges, np.arange(count + 1), rows, cmap=colours.cmap, vmin=-limit, vmax=limit, rasterized=True)
     axes.set(xlim=(group.edges[0], group.edges[-1]), ylim=(count, 0), xticks=[], yticks=[])
     for side in axes.spines.values():
         side.set(linewidth=0.4, color=GREY)
@@ -401,7 +402,7 @@ def _draw_time_axis(axes: "Axes", group: _Grouped) -> None:
         every = max(1, -(-len(group.texts) // 12))
         axes.set_xticks(np.arange(0, len(group.texts), every), group.texts[::every], rotation=30, ha="right", rotation_mode="anchor")
     else:
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         axes.set_xlabel("step" if group.source.times is None else "time", fontsize=8)
 
 
