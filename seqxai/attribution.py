@@ -298,7 +298,7 @@ class Attribution:
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
         if not isinstance(sample, int):
-            raise InputError(f"Expected one sample to draw, got {sample!r}; several share a figure only if they are tokens or few channels.")
+            raise InputError(f"Expected one sample to draw, got {sample!r}; only tokens and series of few channels share a figure.")
         inputs = self.inputs.movedim(self.batch, 0).detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
         return plot(
             self.relevance.movedim(self.batch, 0).detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),

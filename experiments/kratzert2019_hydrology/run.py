@@ -131,7 +131,7 @@ def run_basin(name: str, size: Size, options: argparse.Namespace) -> tuple[dict[
 def explained(case: Case, size: Size, options: argparse.Namespace) -> dict[str, Tensor]:
     """Relevance of the discharge of every explained day, (days, T, 5), by method; kept in a file."""
     path = options.out / f"{case.name}-relevance.safetensors"
-    weights = f"{float(sum(p.double().sum() for p in case.model.parameters())):.12f} {len(case.days)} {size.points}"
+    weights = f"{float(sum(p.detach().double().sum() for p in case.model.parameters())):.12f} {len(case.days)} {size.points}"
     if path.exists():
         from safetensors import safe_open
 

@@ -25,32 +25,40 @@ def explain(
     model: Annotated[
         str, typer.Argument(metavar="MODEL", help="package.module:factory; called without arguments it returns the nn.Module.")
     ],
-    data: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Tables of numbers, a row for each step; several files, several series.")],
+    data: Annotated[list[Path], typer.Argument(metavar="CSV...", help="Tables of numbers, a row a step; several files, several series.")],
     weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Its state: .safetensors, or a state_dict of torch.save; no code in it is run.")
     ] = None,
-    columns: Annotated[str | None, typer.Option(metavar="A,B,C", help="The channels in the model's order; all but time and series.")] = None,
+    columns: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="The channels in the model's order; all but time and series.")
+    ] = None,
     time: Annotated[str | None, typer.Option(metavar="COLUMN", help="Of times; one called date, time, datetime or timestamp.")] = None,
     series: Annotated[str | None, typer.Option(metavar="COLUMN", help="That tells to which series a row belongs.")] = None,
     only: Annotated[str | None, typer.Option(metavar="A,B", help="Only these series.")] = None,
     last: Annotated[int | None, typer.Option("--last", "--window", min=1, help="Give the model so many rows; all by default.")] = None,
-    step: Annotated[str, typer.Option(metavar="WHEN", help="The step explained, and the last row given: a time, a row number, or last.")] = "last",
+    step: Annotated[
+        str, typer.Option(metavar="WHEN", help="The step explained, the last row the model reads: a time, a row number, or last.")
+    ] = "last",
     normalise: Annotated[
         str, typer.Option(metavar="HOW", help="none; data: by mean and deviation of all rows; or a CSV file: column,mean,std.")
     ] = "none",
     target: Annotated[
-        list[str] | None, typer.Option("--target", metavar="OUTPUT", help="An output by number or name; again for more. Default: the largest.")
+        list[str] | None, typer.Option("--target", metavar="OUTPUT", help="An output by number or name; again for more. Else the largest.")
     ] = None,
     output_names: Annotated[str | None, typer.Option(metavar="A,B", help="Names of the model's outputs.")] = None,
     method: Annotated[str, typer.Option(help="lrp, or a comparison method such as integrated-gradients.")] = "lrp",
     composite: Annotated[str, typer.Option(help="Of LRP: epsilon, lrp-0, epsilon-plus, ...")] = "epsilon",
     epsilon: Annotated[float | None, typer.Option(help="Of composites that have one; 1e-6 by default.")] = None,
-    product: Annotated[str, typer.Option(help="What a gate receives: signal-takes-all, half, proportional, absolute.")] = "signal-takes-all",
+    product: Annotated[
+        str, typer.Option(help="What a gate receives: signal-takes-all, half, proportional, absolute.")
+    ] = "signal-takes-all",
     time_major: Annotated[bool, typer.Option("--time-major", help="The model reads (steps, batch, channels).")] = False,
     decimal: Annotated[str, typer.Option(metavar="MARK", help='Of numbers in the files: "." or ",".')] = ".",
     encoding: Annotated[str, typer.Option(help="Of the files.")] = "utf-8",
     out: Annotated[Path | None, typer.Option("--out", metavar="FIGURE", help="A figure: .png, .svg or .pdf.")] = None,
-    csv_out: Annotated[Path | None, typer.Option("--csv-out", metavar="FILE", help="All numbers: values and relevance, row by row.")] = None,
+    csv_out: Annotated[
+        Path | None, typer.Option("--csv-out", metavar="FILE", help="All numbers: values and relevance, row by row.")
+    ] = None,
     scale: Annotated[float | None, typer.Option(help="Relevance with the full colour, to compare figures.")] = None,
     palette: Annotated[str, typer.Option(help="Of the figure: red-blue or orange-purple.")] = "red-blue",
     as_json: JsonFlag = False,
@@ -105,7 +113,8 @@ def _chosen(every: Sequence[NumericSeries], only: Sequence[str]) -> list[Numeric
     columns = {one.columns for one in every}
     if len(columns) > 1:
         first, second, *_ = sorted(columns)
-        raise InputError(f"The files have different columns, {', '.join(first)} and {', '.join(second)}; name those to read with --columns.")
+        both = f"{', '.join(first)} and {', '.join(second)}"
+        raise InputError(f"The files have different columns, {both}; name those to read with --columns.")
     return [one for one in every if not only or one.name in only]
 
 
@@ -156,13 +165,15 @@ def _network(reference: str, weights: Path | None) -> Any:
     found = load_reference(reference, "MODEL")
     if not isinstance(found, nn.Module):
         if not callable(found):
-            raise InputError(f"MODEL {reference} names something of type {type(found).__name__}; expected a function that returns the nn.Module.")
+            kind = type(found).__name__
+            raise InputError(f"MODEL {reference} names something of type {kind}; expected a function that returns the nn.Module.")
         try:
             found = found()
         except Exception as error:  # somebody's code
             raise InputError(f"MODEL {reference}: calling it without arguments failed ({type(error).__name__}: {error}).") from error
     if not isinstance(found, nn.Module):
-        raise InputError(f"MODEL {reference} returned something of type {type(found).__name__}; expected an nn.Module that reads (1, steps, channels).")
+        kind = type(found).__name__
+        raise InputError(f"MODEL {reference} returned something of type {kind}; expected an nn.Module that reads (1, steps, channels).")
     if weights is not None:
         load_weights(found, weights)
     return found.requires_grad_(False).eval()
@@ -211,7 +222,8 @@ def _draw(found: Sequence[ExplainedSeries], out: Path, scale: float | None, pale
     targets = found[0].targets
     if any(one.targets != targets for one in found):
         targets = tuple("largest output" for _ in targets)
-    save_figure(draw_series(drawn, method=found[0].method, channels=found[0].series.columns, targets=targets, scale=scale, palette=palette), out)
+    options: dict[str, Any] = {"method": found[0].method, "channels": found[0].series.columns, "scale": scale, "palette": palette}
+    save_figure(draw_series(drawn, targets=targets, **options), out)
 
 
 def _write(found: Sequence[ExplainedSeries], path: Path) -> None:

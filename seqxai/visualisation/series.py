@@ -12,7 +12,7 @@ import numpy as np
 
 from seqxai.errors import InputError
 from seqxai.visualisation.colour import ArrayLike, as_array, check_finite, check_scale, symmetric_scale
-from seqxai.visualisation.figure import GREY, _colour_bar, _limit, _mappable, _tidy
+from seqxai.visualisation.figure import GREY, _limit, _mappable, _tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -168,7 +168,8 @@ def draw_series(
     _same_limits(plan)
     bar = _colour_bar_beside(plan, figure, colours, np.concatenate([g.relevance.ravel() for g in groups]))
     bar.set_label(f"relevance {groups[0].per} (against − + for)", color=GREY, fontsize=8)
-    figure.text(LEFT / plan.width, 1 - 0.1 / plan.height, method, fontsize=10, va="top", weight="bold")
+    if method:
+        figure.text(LEFT / plan.width, 1 - 0.1 / plan.height, method, fontsize=10, va="top", weight="bold")
     return figure
 
 
