@@ -52,7 +52,7 @@ class Size:
     points: int = 1000
 
 
-QUICK = Size(years=6, training_years=3, steps=90, epochs=3, batch=128, every=30, points=20)
+QUICK = Size(years=4, training_years=2, steps=60, epochs=2, batch=64, every=24, points=20)
 
 
 @dataclass(frozen=True, eq=False)
