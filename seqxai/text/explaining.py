@@ -20,14 +20,16 @@ from seqxai.errors import InputError, SeqxaiError, TargetError
 from seqxai.lrp import LRP
 from seqxai.rules.product import ProductRule
 from seqxai.targets import Contrast, Index, Largest, Target
-from seqxai.text.model import Encoded
+from seqxai.text.classifier import TextClassifier
+from seqxai.text.model import Encoded, TextModel
+from seqxai.text.tokens import pieces
 from seqxai.trace.graph import Trace, Value
 from seqxai.trace.recording import TraceWarning
 from seqxai.visualisation.explained import ExplainedText
 
 EPSILON = 1e-3  # of our commands for text: small enough to change no sum by much, large enough for cells near zero
-WINDOW = 2048  # texts that are sorted by length together
-WINDOW_WORDS = 100_000  # and their words, so that long texts do not fill the memory
+WINDOW = 4096  # texts that are sorted by length together
+WINDOW_WORDS = 200_000  # and their words, so that long texts do not fill the memory
 BATCH = 256
 BATCH_WORDS = 16_384
 
@@ -70,23 +72,23 @@ def _kebab(name: str) -> str:
 
 
 def attributor(
-    model: ExplainableText,
+    network: nn.Module,
     method: str = "lrp",
     *,
     composite: str | Composite = "epsilon",
     epsilon: float | None = None,
     product: str | ProductRule = "signal-takes-all",
-    ledger: bool = True,
+    padding: int = 0,
 ) -> tuple[Attributor, str]:
-    """A method by its name, made for a text model, and the method in words.
+    """A method by its name, made for a text classifier, and the method in words.
 
     Args:
-        model: what is explained.
+        network: what is explained.
         method: a name in :func:`methods`.
         composite: of LRP, by name or as an object.
         epsilon: of composites that have one; 1e-3 by default.
         product: how LRP shares a gate's product.
-        ledger: keep the balance.
+        padding: the index of no word, which occlusion puts in the place of each.
 
     Raises:
         InputError: for an unknown name, or an option that belongs to another method.
@@ -99,11 +101,11 @@ def attributor(
             if given:
                 raise InputError(f"The option {name} belongs to the method lrp, and the method is {method}; leave one of them out.")
         made = known[method]
-        integers = {"reference": 0} if "occlusion" in method or _takes(made, "reference") else {}
-        return made(model.network, **integers), method.replace("-", " ")
+        options = {"reference": padding} if method.startswith("occlusion") else {}
+        return made(network, **options), method.replace("-", " ")
     rules, told = _composite(composite, epsilon)
     gates = f", gates: {product if isinstance(product, str) else type(product).__name__}" if product != "signal-takes-all" else ""
-    return LRP(model.network, composite=rules, product=product, ledger=ledger), f"LRP, {told}{gates}"
+    return LRP(network, composite=rules, product=product, ledger=True), f"LRP, {told}{gates}"
 
 
 def _takes(made: Callable[..., Any], name: str) -> bool:
@@ -126,6 +128,27 @@ def _composite(composite: str | Composite, epsilon: float | None) -> tuple[Compo
     if not 0 < value < float("inf"):
         raise InputError(f"Expected a positive, finite ε, got {epsilon}; the composite lrp-0 has none.")
     return make(epsilon=value), f"ε = {value:g}" if composite == "epsilon" else f"{composite} with ε = {value:g}"  # type: ignore[call-arg]
+
+
+class Unpadded(nn.Module):
+    """A :class:`seqxai.text.TextClassifier` for texts of equal length: the same scores without packing, at half the cost.
+
+    Args:
+        network: whose layers it uses.
+    """
+
+    def __init__(self, network: TextClassifier) -> None:
+        super().__init__()
+        self.embedding, self.recurrent, self.output = network.embedding, network.recurrent, network.output
+        self.train(network.training)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, T) to (B, C)."""
+        state = self.recurrent(self.embedding(tokens))[1]
+        hidden = state[0] if isinstance(state, tuple) else state  # (layers * directions, B, H)
+        directions = 2 if self.recurrent.bidirectional else 1
+        scores: Tensor = self.output(torch.cat([hidden[i] for i in range(-directions, 0)], dim=-1))
+        return scores
 
 
 # ---- targets -------------------------------------------------------------------------------------------------------------------
@@ -211,8 +234,14 @@ class TextExplainer:
     _target: Target = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        options = {"composite": self.composite, "epsilon": self.epsilon, "product": self.product}
-        object.__setattr__(self, "_made", attributor(self.model, self.method, **options))  # type: ignore[arg-type]
+        network = self.model.network
+        if type(network) is TextClassifier:
+            network = Unpadded(network)
+        made = attributor(
+            network, self.method, composite=self.composite, epsilon=self.epsilon, product=self.product,
+            padding=getattr(self.model, "padding", None) or 0,
+        )  # fmt: skip
+        object.__setattr__(self, "_made", made)
         object.__setattr__(self, "_target", self._wanted())
 
     @property
@@ -232,21 +261,25 @@ class TextExplainer:
             raise TargetError("The model has one score only, so there is nothing to set it against; leave against out.")
         return LargestAgainst(other) if index is None else Contrast(index, other)
 
-    def explain(self, texts: Iterable[str | Sequence[str]], titles: Iterable[str] | None = None) -> Iterator[ExplainedText]:
+    def explain(self, texts: Iterable[str | Sequence[str]]) -> Iterator[ExplainedText]:
         """Explain texts in their order, as a stream.
 
         Args:
             texts: each a string, or its words.
-            titles: what each is called, for example "line 12".
 
         Yields:
             One result for each text; a text without words gives one without words and with score 0.
 
         Raises:
-            SeqxaiError: what cannot be explained; of a text it is named.
+            SeqxaiError: what cannot be explained.
         """
-        called = iter(titles) if titles is not None else None
-        stream = ((self._words(text), next(called, "") if called else "") for text in texts)
+        if isinstance(texts, str):
+            raise InputError(f"Expected several texts, a list or a stream, got one ({texts[:40]!r}); write [text].")
+        return self.explain_pairs((text, "") for text in texts)
+
+    def explain_pairs(self, texts: Iterable[tuple[str | Sequence[str], str]]) -> Iterator[ExplainedText]:
+        """:meth:`explain` for texts with titles, for example "line 12"."""
+        stream = ((self._words(text), title) for text, title in texts)
         while window := _window(stream):
             yield from self._explained(window)
 
@@ -263,8 +296,8 @@ class TextExplainer:
 
     @property
     def _equal_lengths(self) -> bool:
-        """Whether the network does not take lengths, so that nothing may be padded."""
-        return not getattr(self.model, "takes_lengths", True)
+        """Whether the network is called without lengths, so that nothing may be padded."""
+        return type(self.model.network) is TextClassifier or not getattr(self.model, "takes_lengths", True)
 
     def _batch(self, texts: list[tuple[list[str], str]]) -> list[ExplainedText]:
         encoded = self.model.encode([words for words, _ in texts])
@@ -288,7 +321,7 @@ class TextExplainer:
         told = self._told(scores, names)
         lengths, explained = encoded.lengths.tolist(), found.explained.double().tolist()
         rows, likely = scores.double().tolist(), shares.tolist()
-        pieces: Callable[[Sequence[str]], list[str]] | None = getattr(self.model, "pieces", None)
+        ours = isinstance(self.model, TextModel)  # whose words are written as the Treebank has them
         return [
             ExplainedText(
                 words=tuple(encoded.words[i]),
@@ -300,7 +333,7 @@ class TextExplainer:
                 probabilities=tuple(zip(names, likely[i], strict=True)) if likely[i] else (),
                 ledger=tuple((name, row[i]) for name, row in entries.items()),
                 unknown=unknown[i],
-                pieces=tuple(pieces(encoded.words[i])) if pieces else (),
+                pieces=tuple(pieces(encoded.words[i])) if ours else (),
                 title=title,
             )
             for i, title in enumerate(titles)
@@ -322,7 +355,8 @@ class TextExplainer:
         return [f"{names[int(i)]} rather than {names[other]}" for i in contrast]  # type: ignore[union-attr]
 
     def _unknown(self, encoded: Encoded) -> list[frozenset[int]]:
-        index = getattr(getattr(self.model, "vocabulary", None), "unknown", None)
+        vocabulary = getattr(self.model, "vocabulary", None)
+        index = vocabulary.unknown if vocabulary is not None else getattr(self.model, "unknown_index", None)
         found: dict[int, list[int]] = {}
         if index is not None:
             for row, place in (encoded.tokens == index).nonzero().tolist():

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,9 +103,16 @@ class ExplainedText:
         """The largest magnitude among the words, 0 without words."""
         return max(map(abs, self.relevance), default=0.0)
 
+    @property
+    def places(self) -> int | None:
+        """Decimals of its numbers, see :func:`digits`."""
+        return digits(max(self.largest, abs(self.explained) / 10))
+
     def strongest(self, sign: int, count: int = 5) -> list[tuple[str, float]]:
-        """The words that speak most for (+1) or against (-1) the target, largest magnitude first."""
-        pairs = [(word, value) for word, value in zip(self.words, self.relevance, strict=True) if value * sign > 0]
+        """The words that speak most for (+1) or against (-1) the target, largest magnitude first; none that would be shown as 0."""
+        places = self.places
+        least = 0.0 if places is None else 0.5 * 10.0**-places
+        pairs = [(word, value) for word, value in zip(self.words, self.relevance, strict=True) if value * sign > least]
         return sorted(pairs, key=lambda pair: -abs(pair[1]))[:count]
 
 
@@ -302,8 +310,8 @@ def runs(words: Sequence[str]) -> tuple[bool, list[tuple[int, int, bool]]]:
     resolved = [base] * len(each)
     for i in told:
         resolved[i] = bool(each[i])
-    for before, after in zip(told, told[1:], strict=False):
+    for before, after in pairwise(told):
         if each[before] == each[after]:
             resolved[before:after] = [bool(each[before])] * (after - before)
     edges = [i for i in range(len(words)) if i == 0 or resolved[i] != resolved[i - 1]]
-    return base, [(start, stop, resolved[start]) for start, stop in zip(edges, [*edges[1:], len(words)], strict=True)]
+    return base, [(start, stop, resolved[start]) for start, stop in pairwise([*edges, len(words)])]

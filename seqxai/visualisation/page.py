@@ -188,7 +188,7 @@ def _key(page: TextPage, scale: float) -> str:
 
 
 def _article(text: ExplainedText) -> str:
-    places = digits(max(text.largest, abs(text.explained) / 10))
+    places = text.places
     return (
         f"<article><header>{_heading(text, places)}</header>\n<div>{_words(text, places)}\n"
         f'<dl class="facts">{_listed("For", text, 1, places)}{_listed("Against", text, -1, places)}{_balance(text, places)}</dl></div>\n{_classes(text)}</article>\n'

@@ -24,7 +24,7 @@ def text_lines(
 ) -> list[str]:
     """One explained text as lines for a terminal.
 
-    With colours, a word for the target has a warm background and one against it a cold one and an underline, so that the sign is
+    Words the model does not know have a question mark.  With colours, a word for the target has a warm background and one against it a cold one and an underline, so that the sign is
     readable without them.  Without colours every word is followed by its number.
 
     Args:
@@ -34,7 +34,7 @@ def text_lines(
         colours: what the terminal can show, ``rich.console.Console()._color_system``; ``None`` for none at all.
         compact: only the heading and the words.
     """
-    places = digits(max(text.largest, abs(text.explained) / 10))
+    places = text.places
     heading = f"{visible(text.target)} {number(text.explained, places)}"
     if text.predicted and text.predicted != text.target:
         heading += f"  (predicted: {visible(text.predicted)})"
@@ -46,6 +46,8 @@ def text_lines(
     for name, sign in (("for", 1), ("against", -1)):
         if pairs := text.strongest(sign, LISTED):
             lines += _entry(name, [f"{visible(word)} {number(value, places)}" for word, value in pairs], width)
+    if text.unknown:
+        lines += _entry("unknown", [visible(text.words[i]) for i in sorted(text.unknown)], width)
     if text.scores:
         lines += _entry("classes", _classes(text), width)
     return [*lines, *_entry("balance", [balance_in_words(text, places)], width)]

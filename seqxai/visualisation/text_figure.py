@@ -88,7 +88,7 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-Placed = tuple[int, str, float, float]  # number of the word, what is drawn, left edge and width in points
+Placed = tuple[int, str, float, float, bool]  # number of the word, what is drawn, left edge and width in points, the word's beginning
 
 
 def _parts(group: list[tuple[int, str]], width: float) -> list[list[tuple[int, str]]]:
@@ -112,10 +112,11 @@ class _Block:
 
     def __init__(self, text: ExplainedText, width: float) -> None:
         self.text = text
-        self.places = digits(max(text.largest, abs(text.explained) / 10))
+        self.places = text.places
         self.width = width
         self.groups = [group for whole in text.groups for group in _parts([(i, drawable(shown)) for i, shown in whole], width)]
         self.leftwards, stretches = runs(["".join(shown for _, shown in group) for group in self.groups])
+        self._begun: set[int] = set()
         self.lines = self._lines(stretches)
         self.balance = _folded(balance_in_words(text, self.places), width, SMALL + 1.0)
         self.height = 1.6 * POINTS + len(self.lines) * LINE + 0.85 * POINTS * len(self.balance) + 1.6 * POINTS
@@ -140,7 +141,8 @@ class _Block:
         found = []
         for g in row:
             for (i, shown), wide in list(zip(self.groups[g], widths[g], strict=True))[:: -1 if ways[g] else 1]:
-                found.append((i, shown, x, wide))
+                found.append((i, shown, x, wide, i not in self._begun))
+                self._begun.add(i)
                 x += wide
             x += gap
         return found
@@ -166,7 +168,7 @@ class _Block:
     def _draw_word(self, axes: Axes, word: Placed, base: float, scale: float, palette: str) -> None:
         from matplotlib.patches import Rectangle
 
-        i, shown, x, wide = word
+        i, shown, x, wide, first = word
         value = self.text.relevance[i]
         share = float(np.clip(value / scale, -1, 1))
         low, high = base - 0.32 * POINTS, base + 0.92 * POINTS
@@ -180,7 +182,7 @@ class _Block:
         if i in self.text.unknown:
             axes.add_patch(Rectangle((x, low), wide, high - low, fill=False, edgecolor=SOFT, linewidth=0.5, linestyle=":"))
         _write(axes, x + wide / 2, base, shown, size=POINTS, color=INK, ha="center", va="baseline")
-        if abs(share) >= SHARE:
+        if first and abs(share) >= SHARE:
             _write(axes, x + wide / 2, low - BAR - 1.0, number(value, self.places), size=SMALL, color=SOFT, ha="center", va="top")
 
 
@@ -238,18 +240,23 @@ def _glyphs() -> frozenset[int]:
 
 
 def drawable(text: str) -> str:
-    """A text in which characters without a glyph, such as most emoji, are named: "⟨grinning face⟩"."""
+    """A text in which characters without a glyph are named where that helps, such as most emoji: "⟨grinning face⟩"; else a box."""
     if text.isascii():
         return text
+    glyphs = _glyphs()
+    return "".join(letter if ord(letter) in glyphs else _named(letter) for letter in text)
+
+
+def _named(letter: str) -> str:
     import unicodedata
 
-    glyphs, parts = _glyphs(), []
-    for letter in text:
-        if ord(letter) in glyphs or letter in "\u200c\u200d\ufe0e\ufe0f":
-            parts.append(letter if ord(letter) in glyphs else "")
-        else:
-            parts.append(f"⟨{unicodedata.name(letter, f'U+{ord(letter):04X}').lower()}⟩")
-    return "".join(parts)
+    if letter in "\u200c\u200d\ufe0e\ufe0f":
+        return ""
+    code = ord(letter)
+    if 0x2400 <= code < 0x2421:  # a control character made visible
+        return f"⟨U+{code - 0x2400:04X}⟩"
+    symbol = unicodedata.category(letter).startswith("S")
+    return f"⟨{unicodedata.name(letter, f'U+{code:04X}').lower()}⟩" if symbol else "□"
 
 
 @cache
