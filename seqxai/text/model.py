@@ -95,7 +95,7 @@ class TextModel:
         """
         encoded = self.encode(texts)
         order = torch.argsort(encoded.lengths, stable=True)
-        probabilities = torch.empty(len(encoded.words), len(self.labels))
+        probabilities = self.network.output.weight.new_empty(len(encoded.words), len(self.labels))
         for part in order.split(batch):
             lengths = encoded.lengths[part]
             probabilities[part] = self.network(encoded.tokens[part, : int(lengths.max())], lengths).softmax(dim=-1)

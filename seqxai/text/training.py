@@ -216,7 +216,7 @@ def _forgotten(tokens: torch.Tensor, share: float) -> torch.Tensor:
 def scores(network: TextClassifier, corpus: Corpus, batch: int = 256) -> torch.Tensor:
     """Class scores of every text (texts, classes)."""
     network.eval()
-    found = torch.empty(len(corpus), network.output.out_features)
+    found = network.output.weight.new_empty(len(corpus), network.output.out_features)
     for chosen in corpus.batches(batch):
         tokens, lengths, _ = corpus.batch(chosen)
         found[chosen] = network(tokens, lengths)
