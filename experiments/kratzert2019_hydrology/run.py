@@ -48,7 +48,7 @@ class Size:
     steps: int = STEPS
     epochs: int = 50
     batch: int = 256
-    every: int = 8
+    every: int = 16
     points: int = 1000
 
 
