@@ -369,7 +369,8 @@ class Attribution:
         # Each tensor gets its own memory: safetensors refuses shared storage.
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         metadata = {"format": FORMAT, "target": self.target, "method": self.method, "ledger": count,
-                    "settings": json.dumps(dict(self.settings)), "tokens": json.dumps(self.tokens), "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
+                    "settings": json.dumps(dict(self.settings)), "tokens": json.dumps(self.tokens),
+                    "batch": f"{self.batch} {self.output_batch}"}  # fmt: skip
         with written_whole(path) as partial:
             try:
                 save_file(tensors, str(partial), metadata)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -34,15 +35,19 @@ def check(tokens: Iterable[Iterable[str]], samples: int, steps: int) -> Tokens:
         InputError: if they are not texts, or not as many as there are samples and steps.
     """
     if isinstance(tokens, str):
-        raise InputError(f"Expected the tokens of each sample as a list of texts, got one text ({tokens[:40]!r}); split it first.")
-    rows = list(tokens)
-    if samples == 1 and rows and all(isinstance(row, str) for row in rows):
-        rows = [rows]
+        raise InputError(
+            f"Expected the tokens of each sample as a list of texts, got one text ({tokens[:40]!r}); split it first."
+        )
+    given = list(tokens)
+    alone = samples == 1 and bool(given) and all(isinstance(row, str) for row in given)
+    rows: list[Any] = [given] if alone else given
     if len(rows) != samples:
         raise InputError(f"Expected the tokens of {samples} samples, one list each, got {len(rows)}.")
     for number, row in enumerate(rows):
         if isinstance(row, str) or not all(isinstance(token, str) for token in row):
-            raise InputError(f"Expected the tokens of sample {number} as a list of texts, got {row!r:.60}; split it into tokens first.")
+            raise InputError(
+                f"Expected the tokens of sample {number} as a list of texts, got {row!r:.60}; split it into tokens first."
+            )
     found = tuple(tuple(row) for row in rows)
     for number, texts in enumerate(found):
         if len(texts) > steps:
@@ -157,7 +162,9 @@ def phrases(tokens: Sequence[str], spans: Iterable[Sequence[int]], sample: int) 
     for start, stop in wanted:
         reached = found[-1][1] if found else 0
         if start < reached:
-            raise InputError(f"Expected spans that do not overlap in sample {sample}, but {found[-1]} and {(start, stop)} share tokens.")
+            raise InputError(
+                f"Expected spans that do not overlap in sample {sample}, but {found[-1]} and {(start, stop)} share tokens."
+            )
         found += [(i, i + 1) for i in range(reached, start)]
         found.append((start, stop))
     found += [(i, i + 1) for i in range(found[-1][1] if found else 0, len(tokens))]
@@ -172,7 +179,9 @@ def _span(span: Sequence[int], count: int, sample: int) -> Span:
         raise InputError(f"Expected spans as pairs (start, stop) of token numbers, got {span!r} for sample {sample}.")
     start, stop = int(pair[0]), int(pair[1])
     if not 0 <= start < stop <= count:
-        raise InputError(f"Expected spans (start, stop) with 0 <= start < stop <= {count} in sample {sample}, got {(start, stop)}.")
+        raise InputError(
+            f"Expected spans (start, stop) with 0 <= start < stop <= {count} in sample {sample}, got {(start, stop)}."
+        )
     return start, stop
 
 

@@ -31,19 +31,34 @@ def explain(
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT...", help="One or several texts, each in quotes.")] = None,
     file: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="A file of texts instead: .txt (one a line), .csv, .tsv, .jsonl, trees; - for standard input."),
+        typer.Option(
+            metavar="FILE", help="A file of texts instead: .txt (one a line), .csv, .tsv, .jsonl, trees; - for standard input."
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="A .safetensors file of `text train`, or package.module:factory; else the shipped one.")
+        str | None,
+        typer.Option(
+            metavar="MODEL", help="A .safetensors file of `text train`, or package.module:factory; else the shipped one."
+        ),
     ] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="State of the factory's network: .safetensors or .pt.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="State of the factory's network: .safetensors or .pt.")
+    ] = None,
     tokenizer: Annotated[
         str | None, typer.Option(help="Of the factory's network: package.module:function, or a file with one word a line.")
     ] = None,
-    labels: Annotated[str | None, typer.Option(help="Of the factory's network: names of its scores, separated by commas.")] = None,
-    target: Annotated[str | None, typer.Option(metavar="LABEL", help="The class to explain; each text's likeliest if not given.")] = None,
-    against: Annotated[str | None, typer.Option(metavar="LABEL", help="Why not this one: explain the difference of the scores.")] = None,
-    method: Annotated[str, typer.Option(help="lrp, gradient, gradient-times-input, occlusion, contextual-decomposition, ...")] = "lrp",
+    labels: Annotated[
+        str | None, typer.Option(help="Of the factory's network: names of its scores, separated by commas.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="The class to explain; each text's likeliest if not given.")
+    ] = None,
+    against: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="Why not this one: explain the difference of the scores.")
+    ] = None,
+    method: Annotated[
+        str, typer.Option(help="lrp, gradient, gradient-times-input, occlusion, contextual-decomposition, ...")
+    ] = "lrp",
     composite: Annotated[str, typer.Option(help="The rules of relevance propagation, by name.")] = "epsilon",
     epsilon: Annotated[float | None, typer.Option(help="Their stabilizer; 0.001 if not given.")] = None,
     product: Annotated[
@@ -51,8 +66,12 @@ def explain(
     ] = "signal-takes-all",
     html: Annotated[Path | None, typer.Option(metavar="PAGE", help="Also a standalone page, ending in .html.")] = None,
     png: Annotated[Path | None, typer.Option("--png", metavar="FIGURE", help="Also a figure: .png, .svg or .pdf.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Relevance with the full colour; one for all texts is found if not given.")] = None,
-    form: Annotated[str | None, typer.Option("--format", help="Of --file: lines, csv, tsv, jsonl or trees; else told by its name.")] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Relevance with the full colour; one for all texts is found if not given.")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option("--format", help="Of --file: lines, csv, tsv, jsonl or trees; else told by its name.")
+    ] = None,
     text_column: Annotated[str, typer.Option(help="Column or field of the text.")] = "text",
     encoding: Annotated[str, typer.Option(help="Of --file, such as latin-1.")] = "utf-8",
     as_json: JsonFlag = False,
@@ -60,7 +79,9 @@ def explain(
 ) -> None:
     """Explain what a text classifier decided, word by word."""
     if bool(texts) == (file is not None):
-        raise InputError("Give texts, each in quotes, or a --file of them" + (", not both." if texts else "; - is standard input."))
+        raise InputError(
+            "Give texts, each in quotes, or a --file of them" + (", not both." if texts else "; - is standard input.")
+        )
     _check_files(html, png, scale)
     from seqxai.text.explaining import TextExplainer
 
@@ -74,7 +95,9 @@ def explain(
             outputs.append(stack.enter_context(_page(html, heading["model"], scale)))
         if png is not None:
             outputs.append(_Figure(png, scale))
-        shown = _Json(heading) if as_json else _Terminal(scale, compact=file is not None, hidden=file is not None and bool(outputs))
+        shown = (
+            _Json(heading) if as_json else _Terminal(scale, compact=file is not None, hidden=file is not None and bool(outputs))
+        )
         stack.enter_context(_noted(source, quiet))
         bar = stack.enter_context(_progress(quiet or (isinstance(shown, _Terminal) and shown.talks)))
         for number, text in enumerate(_stream(explainer, source), 1):
@@ -108,7 +131,9 @@ def load_model(model: str | None, weights: Path | None, tokenizer: str | None, l
 
     if model is not None and is_reference(model):
         if tokenizer is None:
-            raise InputError("--model package.module:factory needs its --tokenizer: package.module:function, or a file with one word a line.")
+            raise InputError(
+                "--model package.module:factory needs its --tokenizer: package.module:function, or a file with one word a line."
+            )
         return load_own(model, weights, tokenizer, [label.strip() for label in labels.split(",")] if labels else [])
     for name, given in (("--weights", weights), ("--tokenizer", tokenizer), ("--labels", labels)):
         if given is not None:

@@ -13,6 +13,7 @@ from seqxai.text.explaining import explain as explain
 from seqxai.text.model import Encoded as Encoded
 from seqxai.text.model import TextModel as TextModel
 from seqxai.text.model import load as load
+from seqxai.text.own import OwnModel as OwnModel
 from seqxai.text.reading import Example as Example
 from seqxai.text.reading import read as read
 from seqxai.text.tokens import detokenise as detokenise
@@ -23,6 +24,7 @@ from seqxai.text.vocabulary import Vocabulary as Vocabulary
 __all__ = [
     "Encoded",
     "Example",
+    "OwnModel",
     "Settings",
     "TextClassifier",
     "TextExplainer",

@@ -97,9 +97,15 @@ def attributor(
     if method not in known:
         raise InputError(f"Expected a method among {', '.join(known)}, got {method!r}.")
     if method != "lrp":
-        for name, given in (("epsilon", epsilon is not None), ("composite", composite != "epsilon"), ("product", product != "signal-takes-all")):
+        for name, given in (
+            ("epsilon", epsilon is not None),
+            ("composite", composite != "epsilon"),
+            ("product", product != "signal-takes-all"),
+        ):
             if given:
-                raise InputError(f"The option {name} belongs to the method lrp, and the method is {method}; leave one of them out.")
+                raise InputError(
+                    f"The option {name} belongs to the method lrp, and the method is {method}; leave one of them out."
+                )
         made = known[method]
         options = {"reference": padding} if method.startswith("occlusion") else {}
         return made(network, **options), method.replace("-", " ")
@@ -307,8 +313,15 @@ class TextExplainer:
                 warnings.simplefilter("ignore", TraceWarning)  # a softmax at the end: its input is explained, as asked
                 found = self._made[0].attribute(encoded.tokens, target=self._target, args=args)
         except SeqxaiError as error:
-            called = next((title for _, title in texts if title), "")
-            raise type(error)(f"{called} and {len(texts) - 1} others of its length: {error}" if called and len(texts) > 1 else str(error)) from error
+            raise type(error)(f"{_called(texts)}{error}") from error
+        except Exception as error:  # somebody's network, which may fail on indices and lengths in its own words
+            if isinstance(self.model, TextModel):
+                raise
+            low, high = int(encoded.tokens.min()), int(encoded.tokens.max())
+            raise InputError(
+                f"{_called(texts)}the network fails on token indices of shape {tuple(encoded.tokens.shape)}, from {low} to {high}"
+                f"{', with lengths' if args else ''} ({type(error).__name__}: {' '.join(str(error).split())[:200]})."
+            ) from error
         return self._read(found, encoded, [title for _, title in texts])
 
     def _read(self, found: Attribution, encoded: Encoded, titles: list[str]) -> list[ExplainedText]:
@@ -351,7 +364,11 @@ class TextExplainer:
             chosen = scores.argmax(1).tolist() if self.target is None else [class_index(names, self.target)] * len(scores)
             return [names[i] for i in chosen]
         other = class_index(names, self.against)
-        contrast = LargestAgainst(other)._contrast(scores).index if self.target is None else [class_index(names, self.target)] * len(scores)
+        contrast = (
+            LargestAgainst(other)._contrast(scores).index
+            if self.target is None
+            else [class_index(names, self.target)] * len(scores)
+        )
         return [f"{names[int(i)]} rather than {names[other]}" for i in contrast]  # type: ignore[union-attr]
 
     def _unknown(self, encoded: Encoded) -> list[frozenset[int]]:
@@ -376,6 +393,13 @@ def explain(model: ExplainableText, texts: Iterable[str | Sequence[str]], **opti
         An explained text for each; :func:`seqxai.visualisation.save_text_page` writes them.
     """
     return TextExplainer(model, **options).explain(texts)
+
+
+def _called(texts: Sequence[tuple[list[str], str]]) -> str:
+    """Which texts an error is about, as far as they have titles."""
+    title = texts[0][1]
+    others = f" or one of the {len(texts) - 1} computed with it" if len(texts) > 1 else ""
+    return f"{title}{others}: " if title else ""
 
 
 def _window(stream: Iterator[tuple[list[str], str]]) -> list[tuple[list[str], str]]:

@@ -40,6 +40,11 @@ def numbered(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[
         wide = next((found for mark, found in BOMS if start.startswith(mark)), None)
         if wide and not name.startswith(WIDE):
             raise InputError(f"{place(path, 1)}: the file is written in {wide.upper()}, not {name}; say so with --encoding {wide}")
+        if name in WIDE and not wide:
+            raise InputError(
+                f"{place(path, 1)}: the file does not begin with the byte order mark of {name.upper()}; leave --encoding out, or "
+                f"say {name}-le or {name}-be"
+            )
         if name.startswith(WIDE):  # an end of line is no single byte there
             yield from enumerate(_decoded(path, file.read(), name, 1).splitlines(keepends=True), 1)
             return

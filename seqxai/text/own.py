@@ -73,15 +73,21 @@ class WordList:
             except ValueError as error:
                 raise InputError(f"{path.name} is not JSON ({error}); expected an object of words and their indices.") from error
             if not isinstance(given, dict) or not all(type(index) is int and index >= 0 for index in given.values()):
-                raise InputError(f"{path.name} should be one JSON object, a whole number from 0 for each word; list the words in a .txt instead.")
+                raise InputError(
+                    f"{path.name} should be one JSON object, a whole number from 0 for each word; list the words in a .txt instead."
+                )
             return cls(given, path.name)
         found: dict[str, int] = {}
         for line, content in numbered(path):
             word = content.rstrip("\r\n")
             if not word.strip():
-                raise InputError(f"{place(path, line)}: the line is empty; expected one word a line, in the order of the embedding's rows.")
+                raise InputError(
+                    f"{place(path, line)}: the line is empty; expected one word a line, in the order of the embedding's rows."
+                )
             if word in found:
-                raise InputError(f"{place(path, line)}: the word {word!r} was there before, in line {found[word] + 1}; remove one of them.")
+                raise InputError(
+                    f"{place(path, line)}: the word {word!r} was there before, in line {found[word] + 1}; remove one of them."
+                )
             found[word] = len(found)
         if not found:
             raise InputError(f"{path.name} is empty; expected one word a line, in the order of the embedding's rows.")
@@ -120,7 +126,11 @@ class OwnModel:
     @property
     def takes_lengths(self) -> bool:
         """Whether ``forward`` has a second argument that must be given, or is called lengths."""
-        given = [p for p in inspect.signature(self.network.forward).parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        given = [
+            p
+            for p in inspect.signature(self.network.forward).parameters.values()
+            if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        ]
         return len(given) > 1 and (given[1].default is inspect.Parameter.empty or "len" in given[1].name)
 
     def tokenise(self, text: str) -> Tokenised:
@@ -129,10 +139,14 @@ class OwnModel:
         words, indices = found if isinstance(found, tuple) and len(found) == 2 else (None, found)
         indices = indices.flatten().tolist() if isinstance(indices, Tensor) else list(indices)
         if not all(type(index) is int or hasattr(index, "__index__") for index in indices):
-            raise InputError(f"Expected (words, indices) from the tokenizer, or whole numbers, got {found!r:.80} for {text!r:.40}.")
+            raise InputError(
+                f"Expected (words, indices) from the tokenizer, or whole numbers, got {found!r:.80} for {text!r:.40}."
+            )
         names = [f"#{int(index)}" for index in indices] if words is None else [str(word) for word in words]
         if len(names) != len(indices):
-            raise InputError(f"Expected as many words as indices from the tokenizer, got {len(names)} and {len(indices)} for {text!r:.40}.")
+            raise InputError(
+                f"Expected as many words as indices from the tokenizer, got {len(names)} and {len(indices)} for {text!r:.40}."
+            )
         return Tokenised(names, [int(index) for index in indices])
 
     def encode(self, texts: Sequence[str | Sequence[str]]) -> Encoded:
@@ -184,7 +198,9 @@ def load_reference(text: str, option: str) -> Any:
     try:
         found: Any = importlib.import_module(module_name)
     except Exception as error:  # whatever somebody's module does when it is imported
-        raise InputError(f"{option} {text}: cannot import {module_name} ({type(error).__name__}: {error}); run from its directory.") from error
+        raise InputError(
+            f"{option} {text}: cannot import {module_name} ({type(error).__name__}: {error}); run from its directory."
+        ) from error
     for part in name.split("."):
         if not hasattr(found, part):
             raise InputError(f"{option} {text}: {module_name} has no {name}; check the name behind the colon.")
@@ -206,13 +222,17 @@ def load_own(model: str, weights: Path | None, tokenizer: str, labels: Sequence[
     """
     factory = load_reference(model, "--model")
     if not callable(factory):
-        raise InputError(f"--model {model} names a {type(factory).__name__}; expected a function without arguments that returns the network.")
+        raise InputError(
+            f"--model {model} names a {type(factory).__name__}; expected a function without arguments that returns the network."
+        )
     try:
         network = factory()
     except Exception as error:  # somebody's code
         raise InputError(f"--model {model}: calling it without arguments failed ({type(error).__name__}: {error}).") from error
     if not isinstance(network, nn.Module):
-        raise InputError(f"--model {model} returned a {type(network).__name__}; expected a torch.nn.Module that maps token indices to scores.")
+        raise InputError(
+            f"--model {model} returned a {type(network).__name__}; expected a torch.nn.Module that maps token indices to scores."
+        )
     if weights is not None:
         load_weights(network, weights)
     reader = load_reference(tokenizer, "--tokenizer") if is_reference(tokenizer) else WordList.read(Path(tokenizer))
@@ -232,7 +252,9 @@ def load_weights(network: nn.Module, path: Path) -> None:
         if isinstance(state, dict) and isinstance(state.get(key), dict):
             state = state[key]
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise CheckpointError(f"{path.name} holds a {type(state).__name__}; expected the network's state_dict, a tensor for each name")
+        raise CheckpointError(
+            f"{path.name} holds a {type(state).__name__}; expected the network's state_dict, a tensor for each name"
+        )
     try:
         network.load_state_dict(state)
     except RuntimeError as error:

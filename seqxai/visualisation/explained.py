@@ -70,7 +70,9 @@ class ExplainedText:
         if self.pieces and len(self.pieces) != len(self.words):
             raise InputError(f"Expected one piece of text for each of {len(self.words)} words, got {len(self.pieces)}.")
         if not all(map(math.isfinite, (*self.relevance, self.explained))):
-            raise InputError("Expected finite relevance, got NaN or infinity; look at the weights and the input of the explained model.")
+            raise InputError(
+                "Expected finite relevance, got NaN or infinity; look at the weights and the input of the explained model."
+            )
 
     @property
     def predicted(self) -> str:
@@ -134,7 +136,9 @@ def explained_texts(attribution: Attribution, labels: Sequence[str] | None = Non
             words=tuple(word for word, _ in pairs),
             relevance=tuple(value for _, value in pairs),
             explained=float(explained),
-            target=names[row.index(max(row))] if attribution.target == "largest output" and row else target_in_words(attribution.target, names),
+            target=names[row.index(max(row))]
+            if attribution.target == "largest output" and row
+            else target_in_words(attribution.target, names),
             method=method_in_words(attribution.method, attribution.settings),
             scores=tuple(zip(names, row, strict=True)),
             ledger=ledger,
@@ -180,7 +184,11 @@ def target_in_words(target: str, names: Sequence[str]) -> str:
         index = int(found[2])
         return names[index] if -len(names) <= index < len(names) else found[0]
 
-    return re.sub(r"(outputs? |against )(-?\d+)(?![\d,])", lambda m: ("against " if m[1] == "against " else "") + named(m), target) if names else target
+    return (
+        re.sub(r"(outputs? |against )(-?\d+)(?![\d,])", lambda m: ("against " if m[1] == "against " else "") + named(m), target)
+        if names
+        else target
+    )
 
 
 class TextScale:

@@ -70,6 +70,7 @@ class TextPage:
     def __init__(self, body: IO[str]) -> None:
         self.count = 0
         self.unknown = 0
+        self.balanced = True
         self.meter = TextScale()
         self.methods: dict[str, None] = {}
         self._body = body
@@ -78,6 +79,7 @@ class TextPage:
         """Write one text below the others."""
         self.count += 1
         self.unknown += len(text.unknown)
+        self.balanced = self.balanced and bool(text.ledger)
         self.methods.setdefault(text.method)
         self.meter.add(text.relevance)
         self._body.write(_article(text))
@@ -172,13 +174,19 @@ def _head(page: TextPage, title: str, note: str, scale: float) -> str:
 def _key(page: TextPage, scale: float) -> str:
     places = digits(scale)
     end = number(scale, places, sign=False)
-    beyond = f" A few words go beyond it, up to {number(page.meter.largest, places, sign=False)}." if page.meter.largest > scale * 1.005 else ""
+    beyond = (
+        f" A few words go beyond it, up to {number(page.meter.largest, places, sign=False)}."
+        if page.meter.largest > scale * 1.005
+        else ""
+    )
     dotted = " A dotted frame: the model's vocabulary lacks the word." if page.unknown else ""
+    adds = " Words, biases and what else the balance names add up to the score." if page.balanced else ""
     one = "One scale for the whole page: full" if page.count > 1 else "Full"
     return (
         '<div><div class="ramp" role="img" aria-label="Colours from against, blue, to for, red"></div>'
         f'<div class="ends"><span>\N{MINUS SIGN}{end} against</span><span>0</span><span>for +{end}</span></div></div>'
-        f"<div><p><b>A red bar above a word</b>: it speaks for what is explained; <b>a blue bar below</b>: against it. The numbers add up.</p>"
+        "<div><p><b>A red bar above a word</b>: it speaks for what is explained; <b>a blue bar below</b>: against it."
+        f"{adds}</p>"
         f"<p>{one} colour and bar at ±{end}.{beyond}{dotted}</p>"
         '<p><label class="all"><input type="checkbox" id="sx-all">Numbers under all words, not only the strong ones</label></p></div>'
     )
@@ -191,7 +199,8 @@ def _article(text: ExplainedText) -> str:
     places = text.places
     return (
         f"<article><header>{_heading(text, places)}</header>\n<div>{_words(text, places)}\n"
-        f'<dl class="facts">{_listed("For", text, 1, places)}{_listed("Against", text, -1, places)}{_balance(text, places)}</dl></div>\n{_classes(text)}</article>\n'
+        f'<dl class="facts">{_listed("For", text, 1, places)}{_listed("Against", text, -1, places)}{_balance(text, places)}</dl></div>\n'
+        f"{_classes(text)}</article>\n"
     )
 
 
@@ -254,7 +263,8 @@ def _listed(name: str, text: ExplainedText, sign: int, places: int | None) -> st
         return ""
     side = "f" if sign > 0 else "a"
     items = "".join(
-        f'<span class="v"><bdi>{escape(visible(word))}</bdi> <span class="{side}">{number(value, places)}</span></span>' for word, value in pairs
+        f'<span class="v"><bdi>{escape(visible(word))}</bdi> <span class="{side}">{number(value, places)}</span></span>'
+        for word, value in pairs
     )
     return f"<dt>{name}</dt><dd>{items}</dd>"
 

@@ -24,8 +24,8 @@ def text_lines(
 ) -> list[str]:
     """One explained text as lines for a terminal.
 
-    Words the model does not know have a question mark.  With colours, a word for the target has a warm background and one against it a cold one and an underline, so that the sign is
-    readable without them.  Without colours every word is followed by its number.
+    Words the model does not know have a question mark.  With colours, a word for the target has a warm background and one against
+    it a cold one and an underline, so that the sign is readable without them.  Without colours every word is followed by its number.
 
     Args:
         text: what to show.
@@ -58,14 +58,15 @@ def scale_line(scale: float, texts: int, colours: ColorSystem | None) -> str:
     if colours is None:
         return ""
     end = number(scale, digits(scale), sign=False)
-    shown = [_style(round(share * STEPS)).render(f" {name} ", color_system=colours) for share, name in ((1.0, f"+{end}"), (-1.0, f"−{end}"))]
+    shown = [
+        _style(round(share * STEPS)).render(f" {name} ", color_system=colours)
+        for share, name in ((1.0, f"+{end}"), (-1.0, f"−{end}"))
+    ]
     whole = f", one scale for {texts} texts" if texts > 1 else ""
     return f"full colour {shown[0]} for, {shown[1]} against (underlined){whole}"
 
 
-def _pieces(
-    text: ExplainedText, scale: float, places: int | None, colours: ColorSystem | None
-) -> Iterable[tuple[str, int]]:
+def _pieces(text: ExplainedText, scale: float, places: int | None, colours: ColorSystem | None) -> Iterable[tuple[str, int]]:
     """(what is printed, its columns) of words that are written together."""
     from rich.cells import cell_len
 
@@ -99,7 +100,8 @@ def _style(step: int) -> Style:
 def _wrapped(pieces: Iterable[tuple[str, int]], width: int) -> list[str]:
     """Lines of pieces with blanks between them; a piece wider than the line has one for itself, which the terminal folds."""
     lines: list[str] = []
-    line, used = [], len(INDENT)
+    line: list[str] = []
+    used = len(INDENT)
     for piece, columns in pieces:
         if line and used + columns > width:
             lines.append(INDENT + " ".join(line))
@@ -121,7 +123,10 @@ def _classes(text: ExplainedText) -> list[str]:
     places = digits(max(abs(score) for _, score in text.scores))
     shares = dict(text.probabilities)
     shown = sorted(text.scores, key=lambda pair: -pair[1])[:CLASSES]
-    told = [f"{visible(label)} {number(score, places)}" + (f" ({100 * shares[label]:.0f} %)" if label in shares else "") for label, score in shown]
+    told = [
+        f"{visible(label)} {number(score, places)}" + (f" ({100 * shares[label]:.0f} %)" if label in shares else "")
+        for label, score in shown
+    ]
     return told + ([f"and {len(text.scores) - CLASSES} more"] if len(text.scores) > CLASSES else [])
 
 

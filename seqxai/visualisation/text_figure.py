@@ -67,7 +67,9 @@ def text_figure(
         block.draw(axes, y, full, palette)
         y -= block.height
     end = number(full, digits(full), sign=False)
-    axes.text(POINTS, y - 0.4 * POINTS, f"bar above: for, below: against; full colour at ±{end}", size=SMALL + 0.5, color=SOFT, va="top")
+    axes.text(
+        POINTS, y - 0.4 * POINTS, f"bar above: for, below: against; full colour at ±{end}", size=SMALL + 0.5, color=SOFT, va="top"
+    )
     return figure
 
 
@@ -88,7 +90,9 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-Placed = tuple[int, str, float, float, bool]  # number of the word, what is drawn, left edge and width in points, the word's beginning
+Placed = tuple[
+    int, str, float, float, bool
+]  # number of the word, what is drawn, left edge and width in points, the word's beginning
 
 
 def _parts(group: list[tuple[int, str]], width: float) -> list[list[tuple[int, str]]]:
@@ -124,7 +128,9 @@ class _Block:
     def _lines(self, stretches: list[tuple[int, int, bool]]) -> list[list[Placed]]:
         """The words of each line with their places, in points."""
         gap, ways = 0.26 * POINTS, {g: way for start, stop, way in stretches for g in range(start, stop)}
-        widths = [[_width(shown, POINTS) + (0.3 if len(group) == 1 else 0.14) * POINTS for _, shown in group] for group in self.groups]
+        widths = [
+            [_width(shown, POINTS) + (0.3 if len(group) == 1 else 0.14) * POINTS for _, shown in group] for group in self.groups
+        ]
         rows: list[list[int]] = [[]]
         used = 0.0
         for g, each in enumerate(widths):
@@ -222,8 +228,11 @@ def _families() -> tuple[str, ...]:
     """The default font, and installed ones with more scripts for what it lacks; none is downloaded."""
     from matplotlib.font_manager import fontManager
 
-    wanted = ("Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Thai",
-              "Noto Emoji", "Segoe UI", "Segoe UI Symbol", "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei", "WenQuanYi Zen Hei", "Symbola")  # fmt: skip
+    wanted = (
+        "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Devanagari", "Noto Sans Arabic", "Noto Sans Hebrew",
+        "Noto Sans Thai", "Noto Emoji", "Segoe UI", "Segoe UI Symbol", "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei",
+        "WenQuanYi Zen Hei", "Symbola",
+    )  # fmt: skip
     there = {font.name for font in fontManager.ttflist}
     return ("DejaVu Sans", *(name for name in wanted if name in there))
 

@@ -9,7 +9,16 @@ from rich.color import ColorSystem
 
 import seqxai
 from seqxai.errors import InputError
-from seqxai.visualisation import ExplainedText, TextScale, open_text_page, save_figure, save_text_page, text_figure, text_html, text_lines
+from seqxai.visualisation import (
+    ExplainedText,
+    TextScale,
+    open_text_page,
+    save_figure,
+    save_text_page,
+    text_figure,
+    text_html,
+    text_lines,
+)
 from seqxai.visualisation.explained import EXACT, digits, number, runs, visible
 from seqxai.visualisation.text_figure import drawable
 
@@ -54,7 +63,11 @@ def test_a_page_has_the_words_their_numbers_and_one_printed_scale(tmp_path):
     words = Words(page)
     assert words.styles[0] == ("w n", "--m:0.4")
     assert words.styles[2] == ("w p", "--m:1.2")
-    assert re.findall(r"<b>([^<]*)</b><i>([^<]*)</i>", page)[:3] == [("not", "−0.40"), ("a", "+0.01"), ("&lt;b&gt;bad&lt;/b&gt;", "+1.20")]
+    assert re.findall(r"<b>([^<]*)</b><i>([^<]*)</i>", page)[:3] == [
+        ("not", "−0.40"),
+        ("a", "+0.01"),
+        ("&lt;b&gt;bad&lt;/b&gt;", "+1.20"),
+    ]
     assert "+2.00 = words +1.50, biases +0.45, stabilizer +0.05" in page
     assert not re.search(r"//|url\(|src=|@import", page)  # standalone
 
@@ -126,7 +139,9 @@ def test_a_terminal_shows_signs_with_and_without_colours():
         ("4;", *re.findall(r"48;2;(\d+);\d+;(\d+)m", coloured)[0], "not"),
         ("", *re.findall(r"48;2;(\d+);\d+;(\d+)m", coloured)[1], "bad"),
     ]
-    (cold_red, cold_blue), (warm_red, warm_blue) = [tuple(map(int, pair)) for pair in re.findall(r"48;2;(\d+);\d+;(\d+)m", coloured)]
+    (cold_red, cold_blue), (warm_red, warm_blue) = [
+        tuple(map(int, pair)) for pair in re.findall(r"48;2;(\d+);\d+;(\d+)m", coloured)
+    ]
     assert cold_red < cold_blue
     assert warm_red > warm_blue
 
@@ -193,9 +208,13 @@ def test_what_no_font_has_is_named_in_figures():
 
 
 def test_half_a_page_stands_under_no_name(tmp_path):
-    with pytest.raises(ZeroDivisionError), open_text_page(tmp_path / "p.html") as page:
-        page.add(explained())
-        raise ZeroDivisionError
+    def interrupted() -> None:
+        with open_text_page(tmp_path / "p.html") as page:
+            page.add(explained())
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        interrupted()
     assert list(tmp_path.iterdir()) == []
     for name, match in (("p.txt", r"ending in \.html"), ("no/p.html", "missing")):
         with pytest.raises(InputError, match=match):
