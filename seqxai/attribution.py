@@ -206,7 +206,7 @@ class Attribution:
 
     # ---- tokens ------------------------------------------------------------------------------------------------------------------
 
-    def with_tokens(self, tokens: Iterable[Iterable[str]]) -> Attribution:
+    def with_tokens(self, tokens: Iterable[Any]) -> Attribution:
         """The same result, whose steps have texts.
 
         Args:

@@ -23,7 +23,7 @@ Span = tuple[int, int]
 SPECIAL = frozenset({"[CLS]", "[SEP]", "[PAD]", "[MASK]", "[UNK]", "<s>", "</s>", "<pad>", "<unk>", "<mask>", "<|endoftext|>"})
 
 
-def check(tokens: Iterable[Iterable[str]], samples: int, steps: int) -> Tokens:
+def check(tokens: Iterable[Any], samples: int, steps: int) -> Tokens:
     """One text per step of each sample, as tuples.
 
     Args:
@@ -151,7 +151,7 @@ def named_convention(name: str, tokens: Iterable[Sequence[str]]) -> str:
 # ---- phrases -----------------------------------------------------------------------------------------------------------------
 
 
-def phrases(tokens: Sequence[str], spans: Iterable[Sequence[int]], sample: int) -> tuple[list[Span], list[str]]:
+def phrases(tokens: Sequence[str], spans: Iterable[Any], sample: int) -> tuple[list[Span], list[str]]:
     """Spans that cover all tokens: the given ones, and each other token for itself; a text for each, joined by blanks.
 
     Raises:
@@ -171,7 +171,7 @@ def phrases(tokens: Sequence[str], spans: Iterable[Sequence[int]], sample: int) 
     return found, [" ".join(tokens[start:stop]) for start, stop in found]
 
 
-def _span(span: Sequence[int], count: int, sample: int) -> Span:
+def _span(span: Any, count: int, sample: int) -> Span:
     pair = tuple(span) if isinstance(span, (tuple, list, range)) else ()
     if isinstance(span, range) and len(span) and span.step == 1:
         pair = (span.start, span.stop)
@@ -185,15 +185,15 @@ def _span(span: Sequence[int], count: int, sample: int) -> Span:
     return start, stop
 
 
-def by_sample(spans: Iterable[object], samples: int) -> list[list[Sequence[int]]]:
+def by_sample(spans: Iterable[Any], samples: int) -> list[list[Any]]:
     """One list of spans per sample; for a single sample also its spans alone.
 
     Raises:
         InputError: for another number of samples.
     """
-    rows: list[object] = list(spans)
+    rows: list[Any] = list(spans)
     plain = [row for row in rows if isinstance(row, (tuple, range)) and len(row) and not isinstance(row[0], (tuple, list, range))]
-    if samples == 1 and rows and len(plain) == len(rows):
+    if samples == 1 and len(plain) == len(rows):
         rows = [rows]
     if len(rows) != samples:
         raise InputError(f"Expected one list of spans (start, stop) for each of {samples} samples, got {len(rows)}.")

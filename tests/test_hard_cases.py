@@ -1,6 +1,8 @@
 """Cases that once went wrong: each was a wrong number, a silent hole or a quadratic run time."""
 
 import gc
+import subprocess
+import sys
 import time
 import weakref
 
@@ -200,3 +202,26 @@ def test_gradient_times_input_holds_for_a_running_sum() -> None:
     x = random(2, 6, 4)
     found = check_explanation(model, x, "lrp-0", target=1)
     assert_close(found, gradient_times_input(lambda t: model(t)[:, 1], x), 1e-12)
+
+
+def test_the_compiler_is_imported_only_by_who_compiles() -> None:
+    """Importing it takes seconds; a model that compiles on its first call is explained as the Python it came from."""
+    program = """
+import sys, torch, seqxai
+class Model(torch.nn.Module):
+    def __init__(self, compiles):
+        super().__init__()
+        self.layer, self.compiles = torch.nn.Linear(3, 4), compiles
+    def forward(self, x):
+        run = torch.compile(torch.relu, backend="eager") if self.compiles else torch.relu
+        return run(self.layer(x))
+torch.manual_seed(0)
+plain, x = Model(False), torch.ones(2, 3)
+expected = seqxai.LRP(plain).attribute(x, target=1).relevance
+assert "torch._dynamo" not in sys.modules
+plain.compiles = True
+assert torch.equal(seqxai.LRP(plain).attribute(x, target=1).relevance, expected)
+assert "torch._dynamo" in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-800:]

@@ -83,8 +83,11 @@ def explain(
             "Give texts, each in quotes, or a --file of them" + (", not both." if texts else "; - is standard input.")
         )
     _check_files(html, png, scale)
+    import torch
+
     from seqxai.text.explaining import TextExplainer
 
+    torch.set_num_threads(1)  # steps of a sentence are too small to share: two threads take longer, much longer on a busy machine
     reader = load_model(model, weights, tokenizer, labels)
     explainer = TextExplainer(reader, method, target, against, composite, epsilon, product)
     source = _Arguments(texts or []) if file is None else _File(file, form, text_column, encoding)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -30,10 +30,11 @@ from seqxai.visualisation.explained import ExplainedText
 EPSILON = 1e-3  # of our commands for text: small enough to change no sum by much, large enough for cells near zero
 WINDOW = 4096  # texts that are sorted by length together
 WINDOW_WORDS = 200_000  # and their words, so that long texts do not fill the memory
-BATCH = 256
+BATCH = 128
 BATCH_WORDS = 16_384
 
 
+@runtime_checkable
 class ExplainableText(Protocol):
     """What can be explained: a :class:`seqxai.text.TextModel`, or a network of one's own with its words."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
+from torch.overrides import TorchFunctionMode
 
 from seqxai.errors import CheckpointError, InputError
 from seqxai.text import storage
@@ -145,11 +146,20 @@ def load(path: str | os.PathLike[str] | None = None) -> TextModel:
         raise CheckpointError(f"{path}: the labels should be at least two different texts, got {str(labels)[:60]}; train it again")
     if not isinstance(facts["report"], dict):
         raise CheckpointError(f"{path}: the report should be an object, got {str(facts['report'])[:60]}; train it again")
-    with torch.device("meta"):
+    with torch.device("meta"), _NothingDrawn():
         network = TextClassifier(settings, len(vocabulary), len(labels))
     storage.check_tensors(path, tensors, network.state_dict())
     network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
     return TextModel(network.eval().requires_grad_(False), vocabulary, tuple(labels), settings, facts["report"])
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves out initial weights: on the meta device drawing them imports torch's compiler, which takes seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """The tensor as it is in place of ``torch.nn.init``'s functions; anything else as usual."""
+        drawing = getattr(func, "__module__", None) == "torch.nn.init"
+        return (args[0] if args else kwargs["tensor"]) if drawing else func(*args, **(kwargs or {}))
 
 
 def _settings(path: str | os.PathLike[str], stored: Any) -> Settings:

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -110,8 +110,8 @@ class OwnModel:
         InputError: for what cannot be called.
     """
 
-    network: nn.Module
-    tokenizer: Callable[[str], Any]
+    network: Any
+    tokenizer: Any
     labels: tuple[str, ...] = ()
     padding: int | None = None
     unknown: int | None = None

@@ -21,6 +21,7 @@ from seqxai.trace.lenient import LenientMode
 from seqxai.trace.mode import CaptureMode
 
 COMPILED = "_orig_mod."
+COMPILER = "torch._dynamo"  # imported by torch.compile
 
 
 class TraceWarning(UserWarning):
@@ -57,8 +58,19 @@ def capture(
         UnsupportedOperation: if the run contains an operation nobody can attribute through.
     """
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper around the module
+    mode = LenientMode if lenient else CaptureMode
     with torch.inference_mode(False):  # tensors made under it could not be differentiated on the way back
-        return _capture(model, inputs, args, kwargs, LenientMode if lenient else CaptureMode, unroll)
+        if COMPILER not in sys.modules:
+            try:
+                trace = _capture(model, inputs, args, kwargs, mode, unroll)
+            except Exception:
+                if COMPILER not in sys.modules:
+                    raise
+            else:
+                if COMPILER not in sys.modules:
+                    return trace
+            # The model called torch.compile for the first time: once more, as the Python it came from.
+        return _capture(model, inputs, args, kwargs, mode, unroll)
 
 
 def _capture(
@@ -110,6 +122,9 @@ def _modules_of(model: Any) -> Iterator[tuple[nn.Module, str]]:
 @contextlib.contextmanager
 def _eager(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Run compiled code as the Python it came from."""
+    if COMPILER not in sys.modules:  # nothing is compiled yet, and asking the compiler would import it: two seconds
+        yield
+        return
     with torch.compiler.set_stance("force_eager"):
         if not any("_orig_mod" in m._modules for m in modules):
             yield
