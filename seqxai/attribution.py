@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,20 +280,25 @@ class Attribution:
 
     # ---- drawing, tables, files --------------------------------------------------------------------------------------------------
 
-    def plot(self, sample: int = 0, **options: Any) -> Figure:
-        """A figure of one sample's relevance with a signed colour scale; of tokens, the text itself.
+    def plot(self, sample: int | Sequence[int] = 0, **options: Any) -> Figure:
+        """A figure of one sample's relevance with a signed colour scale; of tokens, the text itself; of numbers over time, the series.
 
         Args:
-            sample: which one.
-            options: see :func:`seqxai.visualisation.plot`, and :func:`seqxai.visualisation.text_figure` for tokens.
+            sample: which one; of numeric sequences (B, T, C) with few channels also a list.
+            options: see :func:`seqxai.visualisation.plot`, :func:`seqxai.visualisation.text_figure` for tokens, and
+                :func:`seqxai.visualisation.plot_series` for numeric sequences.
         """
         from seqxai.visualisation import plot, text_figure
+        from seqxai.visualisation.series import is_series, plot_attribution
 
         if self.tokens is not None:
-            return text_figure(self[sample], **options)
-
+            return text_figure(self[sample if isinstance(sample, int) else torch.tensor(list(sample))], **options)
+        if is_series(self):
+            return plot_attribution(self, sample, **options)
         if isinstance(self.relevance, tuple) or self.explained.dim() > 1:
             raise InputError("plot draws one input and one target; slice the relevance and call seqxai.visualisation.plot.")
+        if not isinstance(sample, int):
+            raise InputError(f"Expected one sample to draw, got {sample!r}; only tokens and series of few channels share a figure.")
         inputs = self.inputs.movedim(self.batch, 0).detach().cpu().numpy() if isinstance(self.inputs, Tensor) else None
         return plot(
             self.relevance.movedim(self.batch, 0).detach().cpu().numpy(), inputs=inputs, explained=self.explained.detach().cpu().numpy(),

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from seqxai.cli import text
+from seqxai.cli import series, text
 from seqxai.cli.group import ProgramGroup, heed_termination, interrupted
 from seqxai.cli.output import JsonFlag, QuietFlag, emit, unprintable
 
@@ -67,6 +67,7 @@ def _doctor(as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
     run(as_json=as_json, quiet=quiet)
 
 
+app.add_typer(series.app, name="series")
 app.add_typer(text.app, name="text")
 
 

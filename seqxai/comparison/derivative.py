@@ -22,8 +22,11 @@ from seqxai.trace.graph import Node
 from seqxai.trace.lenient import UNKNOWN
 from seqxai.trace.replay import run
 
-Sensitivity = Callable[[Tensor, Tensor], Tensor]
-"""From a tensor and the derivative of the score with respect to it to a relevance of the same shape."""
+Sensitivity = Callable[[Tensor, Tensor, int | None], Tensor]
+"""From a tensor and the derivative of the score with respect to it to a relevance of the same shape; the last argument as in ``Place``."""
+
+Place = Callable[[Tensor, int | None], Tensor]
+"""From a recorded tensor to where the derivative is taken instead: of an input by its position, of looked-up rows (None)."""
 
 
 @dataclass(eq=False)
@@ -32,11 +35,13 @@ class Run:
 
     Attributes:
         leaves: the explained inputs; integers as float64, whose fractions nobody uses.
+        place: where the derivative is taken, at the input by default.
         lookups: (looked-up rows (..., D), the ids (...) they were looked up with), one for each embedding of active token ids.
         contents: content by the value's number.
     """
 
     leaves: list[Tensor]
+    place: Place | None = None
     lookups: list[tuple[Tensor, Tensor]] = field(default_factory=list)
     contents: dict[int, Tensor] = field(default_factory=dict)
 
@@ -45,7 +50,7 @@ class Run:
         return self.contents[value.number] if value.number in self.contents else value.data
 
 
-def derivatives(question: Question, sensitivity: Sensitivity) -> list[Answer]:
+def derivatives(question: Question, sensitivity: Sensitivity, place: Place | None = None) -> list[Answer]:
     """Answer every target by the same function of the derivatives; one run forward, one backward for each target.
 
     Token ids have no derivative: theirs is taken with respect to the looked-up rows and summed over the rows' elements.
@@ -53,9 +58,10 @@ def derivatives(question: Question, sensitivity: Sensitivity) -> list[Answer]:
     Args:
         question: what is asked.
         sensitivity: relevance from a tensor and its derivative.
+        place: takes the derivative elsewhere than at the input; what is explained is then that of the other place.
     """
     with torch.enable_grad(), _not_through_cudnn(question.trace), torch.random.fork_rng(devices=[]):
-        found = _run(question.trace)
+        found = _run(question.trace, place)
     answers = []
     for target in question.targets:
         value, scores = content(question, target)
@@ -75,9 +81,10 @@ def _not_through_cudnn(trace: Trace) -> Iterator[None]:
         yield
 
 
-def _run(trace: Trace) -> Run:
-    leaves = [_number(value).clone().requires_grad_() for value in trace.inputs]
-    found = Run(leaves)
+def _run(trace: Trace, place: Place | None = None) -> Run:
+    moved = [place(v.data, i) if place and v.data.dtype.is_floating_point else _number(v) for i, v in enumerate(trace.inputs)]
+    leaves = [leaf.detach().clone().requires_grad_() for leaf in moved]
+    found = Run(leaves, place)
     for value, leaf in zip(trace.inputs, leaves, strict=True):
         found.contents[value.number] = leaf.clone()
     for node in trace.nodes:
@@ -117,7 +124,8 @@ def _looks_up(node: Node) -> bool:
 
 
 def _look_up(node: Node, ids: Tensor, found: Run) -> dict[int, Tensor]:
-    rows = node.output.data.detach().clone().requires_grad_()
+    recorded = node.output.data.detach()
+    rows = (recorded if found.place is None else found.place(recorded, None)).clone().requires_grad_()
     if rows.shape[: ids.dim()] != ids.shape:
         raise UnsupportedOperation(
             f"{node.describe()} joins the rows of several token ids, whose derivatives are not kept apart; expected one row for each: "
@@ -163,11 +171,11 @@ def _relevance(found: Run, explained: Tensor, trace: Trace, sensitivity: Sensiti
     every = [*found.leaves, *rows]
     gradients = _gradients(explained, every, torch.ones_like(explained))
     relevance = []
-    for value, leaf, gradient in zip(trace.inputs, found.leaves, gradients, strict=False):
-        part = sensitivity(leaf.detach(), gradient)
+    for place, (value, leaf, gradient) in enumerate(zip(trace.inputs, found.leaves, gradients, strict=False)):
+        part = sensitivity(leaf.detach(), gradient, place)
         relevance.append(part if value.data.dtype.is_floating_point else part.to(explained.dtype))
     for (looked_up, ids), gradient in zip(found.lookups, gradients[len(found.leaves) :], strict=True):
-        by_id = sensitivity(looked_up.detach(), gradient).flatten(ids.dim()).sum(-1) if looked_up.dim() > ids.dim() else gradient
+        by_id = sensitivity(looked_up.detach(), gradient, None).flatten(ids.dim()).sum(-1) if looked_up.dim() > ids.dim() else gradient
         for position, part in enumerate(_gradients(ids, found.leaves, by_id.to(ids.dtype))):
             relevance[position] = relevance[position] + part.to(relevance[position].dtype)
     return tuple(relevance)

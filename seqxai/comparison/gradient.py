@@ -48,4 +48,4 @@ class Gradient(Comparison):
 
     def _answers(self, question: Question) -> list[Answer]:
         form = FORMS[self.form]
-        return derivatives(question, lambda tensor, gradient: form(gradient))
+        return derivatives(question, lambda tensor, gradient, place: form(gradient))

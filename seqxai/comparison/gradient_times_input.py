@@ -33,4 +33,4 @@ class GradientTimesInput(Comparison):
         return {}
 
     def _answers(self, question: Question) -> list[Answer]:
-        return derivatives(question, lambda tensor, gradient: tensor * gradient)
+        return derivatives(question, lambda tensor, gradient, place: tensor * gradient)

@@ -8,20 +8,24 @@ from seqxai.visualisation.explained import ExplainedText, TextScale, explained_t
 from seqxai.visualisation.figure import plot, save_figure
 from seqxai.visualisation.heatmap import heatmap, save_heatmap
 from seqxai.visualisation.page import TextPage, open_text_page, save_text_page, text_html
+from seqxai.visualisation.series import Series, draw_series, plot_series
 from seqxai.visualisation.terminal import text_lines
 from seqxai.visualisation.text_figure import text_figure
 
 __all__ = [
     "PALETTES",
     "ExplainedText",
+    "Series",
     "TextPage",
     "TextScale",
     "colour_table",
     "colourise",
+    "draw_series",
     "explained_texts",
     "heatmap",
     "open_text_page",
     "plot",
+    "plot_series",
     "save_figure",
     "save_heatmap",
     "save_text_page",

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from seqxai.comparison import Gradient, GradientTimesInput, Occlusion
+from seqxai.comparison import Gradient, GradientTimesInput, IntegratedGradients, Occlusion
 from tests.comparison.models import X, last
 from tests.contracts import assert_close
 
@@ -25,3 +25,10 @@ def test_occlusion_is_that_of_captum():
     expected = captum.FeatureAblation(model).attribute(X, baselines=0.5, target=2, feature_mask=steps)
     found = Occlusion(model, reference=0.5).attribute(X, target=2).relevance
     assert_close(2 * found, expected, 1e-12)
+
+
+def test_integrated_gradients_are_those_of_captum():
+    model = last(bidirectional=True)
+    # captum keeps the places of the derivatives in float32.
+    expected = captum.IntegratedGradients(model).attribute(X, baselines=0.5, target=2, n_steps=20, method="riemann_middle")
+    assert_close(IntegratedGradients(model, points=20, reference=0.5).attribute(X, target=2).relevance, expected, 1e-7)
