@@ -15,6 +15,7 @@ from typing import Annotated
 
 import typer
 
+from seqxai.cli import text
 from seqxai.cli.group import ProgramGroup, heed_termination, interrupted
 from seqxai.cli.output import JsonFlag, QuietFlag, emit, unprintable
 
@@ -64,6 +65,9 @@ def _doctor(as_json: JsonFlag = False, quiet: QuietFlag = False) -> None:
     from seqxai.cli.doctor import run
 
     run(as_json=as_json, quiet=quiet)
+
+
+app.add_typer(text.app, name="text")
 
 
 def main() -> None:

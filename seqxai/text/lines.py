@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from seqxai.errors import InputError
 
@@ -48,11 +49,11 @@ def numbered(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[codecs.StreamReader]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """The file's bytes; what the system refuses becomes one sentence."""
     try:
         with Path(path).open("rb") as file:
-            yield file  # type: ignore[misc]
+            yield file
     except FileNotFoundError as error:
         raise InputError(f"no file at {str(path)!r}; check the path") from error
     except IsADirectoryError as error:

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int64
-from safetensors.torch import save_file
 
-from seqxai.errors import InputError
-from seqxai.files import written_whole
+from seqxai.errors import CheckpointError, InputError
+from seqxai.text import storage
 from seqxai.text.classifier import Settings, TextClassifier
 from seqxai.text.tokens import normalise, tokenise
 from seqxai.text.vocabulary import Vocabulary
 
 FORMAT = "seqxai-text-model"
-FORMAT_VERSION = "1"
-SUFFIX = ".safetensors"
+SIZE_MAX = 100_000
+LAYERS_MAX = 100
 SHIPPED = Path(__file__).parent / "models" / "sentiment.safetensors"
 
 
@@ -96,7 +95,7 @@ class TextModel:
         """
         encoded = self.encode(texts)
         order = torch.argsort(encoded.lengths, stable=True)
-        probabilities = torch.empty(len(encoded.words), len(self.labels))
+        probabilities = self.network.output.weight.new_empty(len(encoded.words), len(self.labels))
         for part in order.split(batch):
             lengths = encoded.lengths[part]
             probabilities[part] = self.network(encoded.tokens[part, : int(lengths.max())], lengths).softmax(dim=-1)
@@ -113,17 +112,16 @@ class TextModel:
             InputError: the path cannot be written.
         """
         dtype = torch.float16 if half else torch.float32
-        tensors = {name: tensor.to(dtype).contiguous() for name, tensor in self.network.state_dict().items()}
-        metadata = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "settings": json.dumps(dataclasses.asdict(self.settings)),
-            "labels": json.dumps(self.labels, ensure_ascii=False),
-            "vocabulary": json.dumps(self.vocabulary.words, ensure_ascii=False),
-            "report": json.dumps(self.report, ensure_ascii=False),
+        storage.write(path, FORMAT, {name: tensor.to(dtype) for name, tensor in self.network.state_dict().items()}, self._facts())
+
+    def _facts(self) -> dict[str, Any]:
+        """What the file says beside the weights."""
+        return {
+            "settings": dataclasses.asdict(self.settings),
+            "labels": self.labels,
+            "vocabulary": self.vocabulary.words,
+            "report": self.report,
         }
-        with written_whole(path, (SUFFIX,)) as partial:
-            save_file(tensors, partial, metadata=metadata)
 
     @cached_property
     def positions(self) -> dict[str, int]:
@@ -140,14 +138,45 @@ def load(path: str | os.PathLike[str] | None = None) -> TextModel:
     Raises:
         CheckpointError: the file is missing, damaged, of another kind, or disagrees with itself.
     """
-    from safetensors import safe_open
+    path = SHIPPED if path is None else path
+    tensors, facts = storage.read(path, FORMAT, ("settings", "labels", "vocabulary", "report"))
+    settings, vocabulary, labels = _settings(path, facts["settings"]), _vocabulary(path, facts["vocabulary"]), facts["labels"]
+    if not _texts(labels) or len(labels) < 2 or len(set(labels)) != len(labels):
+        raise CheckpointError(f"{path}: the labels should be at least two different texts, got {str(labels)[:60]}; train it again")
+    if not isinstance(facts["report"], dict):
+        raise CheckpointError(f"{path}: the report should be an object, got {str(facts['report'])[:60]}; train it again")
+    with torch.device("meta"):
+        network = TextClassifier(settings, len(vocabulary), len(labels))
+    storage.check_tensors(path, tensors, network.state_dict())
+    network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
+    return TextModel(network.eval().requires_grad_(False), vocabulary, tuple(labels), settings, facts["report"])
 
-    with safe_open(path or SHIPPED, framework="pt") as file:
-        metadata = dict(file.metadata())
-        tensors = {name: file.get_tensor(name).to(torch.float32) for name in file.keys()}  # noqa: SIM118
-    settings = Settings(**json.loads(metadata["settings"]))
-    vocabulary = Vocabulary(tuple(json.loads(metadata["vocabulary"])))
-    labels = tuple(json.loads(metadata["labels"]))
-    network = TextClassifier(settings, len(vocabulary), len(labels))
-    network.load_state_dict(tensors)
-    return TextModel(network.eval().requires_grad_(False), vocabulary, labels, settings, json.loads(metadata["report"]))
+
+def _settings(path: str | os.PathLike[str], stored: Any) -> Settings:
+    """The settings of a file; every field must be there, since a default would be a guess."""
+    fields = dataclasses.fields(Settings)
+    if not isinstance(stored, dict) or set(stored) != {field.name for field in fields}:
+        raise CheckpointError(f"{path}: the settings should have exactly the fields {', '.join(f.name for f in fields)}; train it again")
+    for field in fields:
+        if type(stored[field.name]) is not type(field.default):
+            kind, value = type(field.default).__name__, stored[field.name]
+            raise CheckpointError(f"{path}: the setting {field.name} should be a {kind}, got {str(value)[:60]!r}; train it again")
+    if max(stored["embedding_size"], stored["hidden_size"]) > SIZE_MAX or stored["layers"] > LAYERS_MAX:
+        raise CheckpointError(f"{path}: the settings ask for a network of absurd size; copy or download the file again")
+    try:
+        return Settings(**stored)
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}; train it again") from error
+
+
+def _vocabulary(path: str | os.PathLike[str], stored: Any) -> Vocabulary:
+    if not _texts(stored):
+        raise CheckpointError(f"{path}: the vocabulary should be a list of words, got {str(stored)[:60]}; train it again")
+    try:
+        return Vocabulary(tuple(stored))
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}; train it again") from error
+
+
+def _texts(stored: Any) -> bool:
+    return isinstance(stored, list) and all(isinstance(text, str) for text in stored)

@@ -67,5 +67,6 @@ def _closed(where: str, open_nodes: list[tuple[str, int]], position: int, pieces
     if not open_nodes:
         raise InputError(f"{where}: the brackets of the tree do not match: one ')' too many")
     if len(open_nodes) == 1 and position + 1 < len(pieces):
-        raise InputError(f"{where}: the tree ends before the line does; expected one tree a line, got {pieces[position + 1][:40]!r} after it")
+        rest = pieces[position + 1][:40]
+        raise InputError(f"{where}: the tree ends before the line does; expected one tree a line, got {rest!r} after it")
     return open_nodes.pop()

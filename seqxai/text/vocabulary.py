@@ -11,6 +11,8 @@ from seqxai.errors import InputError
 
 PADDING = "<pad>"
 UNKNOWN = "<unk>"
+PADDING_INDEX = 0
+UNKNOWN_INDEX = 1
 
 
 @dataclass(frozen=True)
@@ -57,20 +59,20 @@ class Vocabulary:
 
     @property
     def padding(self) -> int:
-        """The index that fills a batch of sentences of unequal length: 0."""
-        return 0
+        """The index that fills a batch of sentences of unequal length."""
+        return PADDING_INDEX
 
     @property
     def unknown(self) -> int:
-        """The index of a word that is not in the vocabulary: 1."""
-        return 1
+        """The index of a word that is not in the vocabulary."""
+        return UNKNOWN_INDEX
 
     def __len__(self) -> int:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return self._indices.get(word, 0) > 1 if isinstance(word, str) else False
+        return self._indices.get(word, 0) > UNKNOWN_INDEX if isinstance(word, str) else False
 
     def indices(self, words: Sequence[str]) -> list[int]:
         """One index for each word; what the vocabulary lacks, and the word ``"<pad>"``, is unknown."""
-        return [self._indices.get(word, 1) or 1 for word in words]
+        return [self._indices.get(word, UNKNOWN_INDEX) or UNKNOWN_INDEX for word in words]
