@@ -8,8 +8,9 @@ import torch
 from corpus import TOPICS, Document
 from sklearn.svm import LinearSVC
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seqxai.text import Settings, TextClassifier, TextModel, Vocabulary
+from seqxai.text import Vocabulary
 
 
 def encode(documents: list[Document], vocabulary: Vocabulary) -> tuple[Tensor, Tensor, Tensor]:
@@ -53,13 +54,29 @@ def train_bag(train: list[Document], vocabulary: Vocabulary, penalty: float, see
     return model.eval().requires_grad_(False)
 
 
+class Reader(nn.Module):
+    """A bidirectional LSTM, the mean of its outputs over the words, and one linear layer."""
+
+    def __init__(self, words: int, classes: int, width: int = 50) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(words, width, padding_idx=0)
+        self.lstm = nn.LSTM(width, width, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(0.5)
+        self.output = nn.Linear(2 * width, classes)
+
+    def forward(self, tokens: Tensor, lengths: Tensor) -> Tensor:
+        """Scores (N, classes) of tokens (N, T)."""
+        packed = pack_padded_sequence(self.dropout(self.embedding(tokens)), lengths, batch_first=True, enforce_sorted=False)
+        read = pad_packed_sequence(self.lstm(packed)[0], batch_first=True)[0]  # (N, T, 2 width), 0 behind a text
+        return self.output(self.dropout(read.sum(1) / lengths[:, None]))
+
+
 def train_lstm(
     train: list[Document], validation: list[Document], vocabulary: Vocabulary, epochs: int, seed: int, tell: Callable[[str], None]
-) -> TextModel:
-    """A bidirectional LSTM; the epoch with the best validation accuracy is kept."""
+) -> Reader:
+    """The epoch with the best validation accuracy is kept."""
     torch.manual_seed(seed)
-    settings = Settings(embedding_size=50, hidden_size=50, bidirectional=True, dropout=0.5)
-    network = TextClassifier(settings, len(vocabulary), len(TOPICS))
+    network = Reader(len(vocabulary), len(TOPICS))
     optimiser = torch.optim.Adam(network.parameters(), 3e-3)
     tokens, lengths, topics = encode(train, vocabulary)
     best, kept = -1.0, {}
@@ -78,7 +95,7 @@ def train_lstm(
         if reached > best:
             best, kept = reached, {name: tensor.clone() for name, tensor in network.state_dict().items()}
     network.load_state_dict(kept)
-    return TextModel(network.eval().requires_grad_(False), vocabulary, tuple(TOPICS), settings)
+    return network.eval().requires_grad_(False)
 
 
 @torch.no_grad()
