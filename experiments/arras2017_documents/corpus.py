@@ -102,7 +102,7 @@ def docstrings(package: str) -> Iterator[tuple[str, str]]:
     """Where and what: the docstring of every public class, function and method in the package's source files."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
-        raise SystemExit(f"The package {package} is not installed; its docstrings are a part of the corpus. pip install '.[dev]' brings it.")
+        raise SystemExit(f"The package {package} is not installed; its docstrings belong to the corpus. pip install '.[dev]' brings it.")
     root = Path(spec.origin).parent
     for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts

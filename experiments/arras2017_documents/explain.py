@@ -52,7 +52,7 @@ def shares(relevance: Tensor, of_words: list[np.ndarray]) -> np.ndarray:
 
 
 def vectors(relevance: Tensor, documents: list[Document], vocabulary: Vocabulary) -> np.ndarray:
-    """A vector for each document: the relevance of every word of the vocabulary in it, of length 1 (Arras et al. 2017, on one-hot words)."""
+    """The relevance of every word of the vocabulary in each document, of length 1 (Arras et al. 2017, on one-hot words)."""
     tokens, lengths, _ = encode(documents, vocabulary)
     found = torch.zeros(len(tokens), len(vocabulary), dtype=torch.float64).scatter_add_(1, tokens, relevance.double())
     found[:, 0] = 0.0

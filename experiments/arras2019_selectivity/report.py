@@ -128,9 +128,10 @@ def tables(folder: Path) -> str:
         lines.sort(key=lambda line: float(line["mean"]), reverse=order == "increasing")
         deleted = [key for key in lines[0] if key.startswith("after_")]
         rows = [
-            [line["method"], *(f"{float(line[key]):.1f}" for key in (*deleted, "mean")), f"{line['low']} to {line['high']}", line["seconds"]]
+            [line["method"], *(f"{float(line[key]):.1f}" for key in (*deleted, "mean")),
+             f"{line['low']} to {line['high']}", line["seconds"]]
             for line in lines
-        ]
+        ]  # fmt: skip
         columns = ["words deleted", *(key.removeprefix("after_") for key in deleted), "mean of them", "95 % interval", "seconds to explain"]
         text += [f"### {TITLES[order].format(lines[0]['sentences'])}", "", *_table(columns, rows)]
     text += ["### What the section says of the figure, and what is found here", ""]

@@ -63,7 +63,10 @@ def test_the_numbers_are_those_of_the_metric(files, tmp_path):
     encoded = model.encode([str(one.text) for one in examples])
     inputs = Sentences(encoded.tokens, encoded.lengths, torch.tensor([LABELS.index(str(one.label)) for one in examples]))
     assert (found["sentences"], found["left_out"]) == (len(examples), 30 - len(examples))
-    explainers = {"lrp": seqxai.LRP(model.network, seqxai.composites.Epsilon(1e-3), product="half"), "gradient": by_name("gradient", model.network)}
+    explainers = {
+        "lrp": seqxai.LRP(model.network, seqxai.composites.Epsilon(1e-3), product="half"),
+        "gradient": by_name("gradient", model.network),
+    }
     taking_part = {}
     for one in found["results"]:
         metric = WordDeletion(3, one["order"])

@@ -68,7 +68,8 @@ def twin(model: nn.Module, inputs: Sentences, relevance: Tensor, words: int, ord
         return int(model(torch.tensor([row]), torch.tensor([len(row)])).argmax(1)) == label
 
     found = []
-    for tokens, length, label, values in zip(inputs.tokens.tolist(), inputs.lengths.tolist(), inputs.labels.tolist(), relevance, strict=True):
+    lists = inputs.tokens.tolist(), inputs.lengths.tolist(), inputs.labels.tolist()
+    for tokens, length, label, values in zip(*lists, relevance, strict=True):
         row = tokens[:length]
         if right(row, label) != (order == "decreasing"):
             continue
@@ -204,7 +205,7 @@ def test_the_bootstrap_knows_a_mean_s_spread():
         (lambda m, s: WordDeletion(4)(m, s, torch.zeros(s.tokens.shape)), "sentences of at least 5, got one of 4"),
         (lambda m, s: WordDeletion(2)(m, s, torch.zeros(2, 2)), r"the tokens' shape, \(2, 5\), got \(2, 2\)"),
         (lambda m, s: WordDeletion(2)(m, s, torch.full(s.tokens.shape, torch.nan)), "NaN or infinity for some word"),
-        (lambda m, s: WordDeletion(2, "increasing")(m, s, torch.zeros(s.tokens.shape)), "classified wrongly take part, but of 2 there is none"),
+        (lambda m, s: WordDeletion(2, "increasing")(m, s, torch.zeros(s.tokens.shape)), "wrongly take part, but of 2 there is none"),
         (lambda m, s: WordDeletion(0), "'words' parameter of WordDeletion must be a whole number from 1. Got 0"),
         (lambda m, s: WordDeletion(2, "random"), "must be one of decreasing, increasing. Got 'random'"),
         (lambda m, s: WordDeletion(2).random(m, s, runs=0), "'runs' parameter"),
