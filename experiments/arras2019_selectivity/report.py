@@ -16,7 +16,7 @@ from seqxai.visualisation.figure import save_figure
 
 METHODS = {
     "Occlusion P-diff": "occlusion-probability",
-    "Occlusion f-diff": "occlusion-score",
+    "Occlusion f-diff": "occlusion",
     "LRP-all": "lrp-all",
     "CD": "",
     "Gradient x Input": "gradient-times-input",

@@ -15,7 +15,7 @@ from seqxai.targets import Contrast
 
 METHODS = {
     "Gradient x Input": "gradient-times-input",
-    "Occlusion": "occlusion-score",
+    "Occlusion": "occlusion",
     "LRP-prop": "lrp-prop",
     "LRP-abs": "lrp-abs",
     "LRP-half": "lrp-half",

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from seqxai.evaluation import Selectivity, Sentences
     from seqxai.text import TextModel
 
-EXAMPLE = "seqxai text evaluate test.csv --methods lrp,occlusion-score,random --out deletion.png"
+EXAMPLE = "seqxai text evaluate test.csv --methods lrp,occlusion,random --out deletion.png"
 
 RANDOM, LRP = "random", "lrp"
 TEN = (
-    "lrp-all", "lrp-prop", "lrp-abs", "lrp-half", "gradient", "gradient-times-input", "occlusion-score", "occlusion-probability",
+    "lrp-all", "lrp-prop", "lrp-abs", "lrp-half", "gradient", "gradient-times-input", "occlusion", "occlusion-probability",
     "contextual-decomposition", RANDOM,
 )  # fmt: skip
 """The methods of Fig 11.5."""
@@ -49,8 +49,8 @@ def evaluate(
     table: Annotated[Path | None, typer.Option("--csv", metavar="FILE", help="Write the curves as a table.")] = None,
     text_column: Annotated[str, typer.Option(help="The column, or field, of the texts.")] = "text",
     label_column: Annotated[str, typer.Option(help="The column, or field, of the true classes.")] = "label",
-    data_format: Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or trees, where the name does not tell.")] = None,
-    encoding: Annotated[str, typer.Option(help="Of the file.")] = "utf-8",
+    form: Annotated[str | None, typer.Option("--format", help="csv, tsv, jsonl or trees; else told by the file's name.")] = None,
+    encoding: Annotated[str, typer.Option(help="Of the file, such as latin-1.")] = "utf-8",
     batch: Annotated[int, typer.Option(min=1, help="Sentences at a time.")] = 256,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
@@ -71,7 +71,7 @@ def evaluate(
 
     classifier = seqxai.text.load(model)
     names = _possible(names, classifier, asked=methods is not None, quiet=quiet)
-    inputs, left_out = _sentences(data, classifier, min_length, limit, text_column, label_column, data_format, encoding)
+    inputs, left_out = _sentences(data, classifier, min_length, limit, text_column, label_column, form, encoding)
     explainers = {name: _explainer(name, classifier, product, epsilon) for name in names}
     with _bars(quiet, len(inputs)) as tell:
         found = selectivity(

@@ -34,7 +34,7 @@ BY_NAME: dict[str, Callable[[Any, float, float], Attributor]] = {
     "lrp-abs": _lrp(lambda epsilon: Absolute(epsilon=epsilon)),
     "gradient": lambda model, epsilon, reference: Gradient(model),
     "gradient-times-input": lambda model, epsilon, reference: GradientTimesInput(model),
-    "occlusion-score": lambda model, epsilon, reference: Occlusion(model, "score", reference=reference),
+    "occlusion": lambda model, epsilon, reference: Occlusion(model, "score", reference=reference),
     "occlusion-probability": lambda model, epsilon, reference: Occlusion(model, "probability", reference=reference),
     "contextual-decomposition": lambda model, epsilon, reference: ContextualDecomposition(model),
 }

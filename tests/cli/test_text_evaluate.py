@@ -101,7 +101,7 @@ def test_all_ten_methods_by_default_the_best_first(files):
     for table in tables:
         rows = [line.split() for line in table.splitlines()[2:]]
         assert sorted(row[0] for row in rows) == sorted(
-            ["lrp-all", "lrp-prop", "lrp-abs", "lrp-half", "gradient", "gradient-times-input", "occlusion-score", "occlusion-probability",
+            ["lrp-all", "lrp-prop", "lrp-abs", "lrp-half", "gradient", "gradient-times-input", "occlusion", "occlusion-probability",
              "contextual-decomposition", "random"]
         )  # fmt: skip
         means = [float(row[4]) for row in rows]
