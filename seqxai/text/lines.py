@@ -6,8 +6,8 @@ import codecs
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader, TextIOWrapper
 from pathlib import Path
-from typing import BinaryIO
 
 from seqxai.errors import InputError
 
@@ -35,21 +35,36 @@ def numbered(path: str | os.PathLike[str], encoding: str = "utf-8") -> Iterator[
     """
     with _opened(path) as file:
         name = _known(encoding)
-        start = file.read(4)
-        file.seek(0)
+        start = file.peek(4)  # a pipe cannot be wound back
         wide = next((found for mark, found in BOMS if start.startswith(mark)), None)
         if wide and not name.startswith(WIDE):
             raise InputError(f"{place(path, 1)}: the file is written in {wide.upper()}, not {name}; say so with --encoding {wide}")
+        if name in WIDE and not wide:
+            raise InputError(
+                f"{place(path, 1)}: the file does not begin with the byte order mark of {name.upper()}; leave --encoding out, or "
+                f"say {name}-le or {name}-be"
+            )
         if name.startswith(WIDE):  # an end of line is no single byte there
-            yield from enumerate(_decoded(path, file.read(), name, 1).splitlines(keepends=True), 1)
+            yield from _wide(path, file, name)
             return
         for number, raw in enumerate(file, 1):
             text = _decoded(path, raw, name, number)
             yield number, text.removeprefix("\ufeff") if number == 1 else text
 
 
+def _wide(path: str | os.PathLike[str], file: BufferedReader, encoding: str) -> Iterator[tuple[int, str]]:
+    """The lines of a file whose characters take two or four bytes."""
+    number = 0
+    try:
+        with TextIOWrapper(file, encoding=encoding, newline="\n") as lines:
+            for number, text in enumerate(lines, 1):
+                yield number, text.removeprefix("\ufeff") if number == 1 else text
+    except UnicodeError as error:
+        raise InputError(f"{place(path, max(number, 1))} or soon after: not {encoding.upper()}, or cut off; copy the file again") from error
+
+
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+def _opened(path: str | os.PathLike[str]) -> Iterator[BufferedReader]:
     """The file's bytes; what the system refuses becomes one sentence."""
     try:
         with Path(path).open("rb") as file:

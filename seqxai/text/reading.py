@@ -92,8 +92,10 @@ def recognise(path: str | os.PathLike[str], encoding: str = "utf-8", *, labelled
         labelled: whether labels are wanted, which plain lines have not.
 
     Raises:
-        InputError: the name tells nothing.
+        InputError: the name tells nothing, or is that of a folder.
     """
+    if Path(path).is_dir():
+        raise InputError(f"{str(path)!r} is a folder; expected a file of texts")
     suffix = Path(path).suffix.lower()
     for kind, suffixes in FORMATS.items():
         if suffix in suffixes:
@@ -189,7 +191,7 @@ def _rows(path: str | os.PathLike[str], kind: str, encoding: str) -> Iterator[tu
             if content.strip():
                 yield line, [_unquoted(field) for field in content.rstrip("\r\n").split("\t")]
         return
-    csv.field_size_limit(FIELD_CHARACTERS_MAX)
+    csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARACTERS_MAX))
     begin = 1
     reader = csv.reader((content for _, content in numbered(path, encoding)), strict=True)
     while True:

@@ -123,8 +123,8 @@ def check_tensors(path: str | os.PathLike[str], tensors: Mapping[str, torch.Tens
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
         raise CheckpointError(
-            f"{path} does not hold the network its settings describe: missing {', '.join(missing) or 'nothing'}, "
-            f"unexpected {', '.join(extra[:10]) or 'nothing'}; train it again"
+            f"{path} does not hold the network its settings describe: missing {', '.join(missing[:4]) or 'nothing'}, "
+            f"unexpected {', '.join(extra[:4]) or 'nothing'}; train it again"
         )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape or not tensor.is_floating_point():

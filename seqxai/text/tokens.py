@@ -9,7 +9,8 @@ Words are separated at white space; then, inside each piece,
 - an emoji with its modifiers is one word; control characters and marks of writing direction are dropped.
 
 So ``tokenise(" ".join(words))`` gives Treebank words back: for all but 12 of the 3,311 sentences in the development
-and test files of the Stanford Sentiment Treebank (``tests/text/test_tokens.py``).  Scripts without spaces (Chinese, Japanese, Thai) are not segmented.
+and test files of the Stanford Sentiment Treebank (``tests/text/test_tokens.py``).
+Scripts without spaces (Chinese, Japanese, Thai) are not segmented.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class TrainingSettings:
 
     Attributes:
         epochs: at most so many passes over the texts.
-        patience: stop after so many epochs without a better accuracy on the validation texts.
+        patience: stop after so many epochs in which neither the accuracy nor the loss of the validation texts got better.
         batch: texts of one step.
         learning_rate: of AdamW.
         weight_decay: of AdamW, decoupled from the gradient.
@@ -45,13 +45,13 @@ class TrainingSettings:
         InputError: a value out of its range.
     """
 
-    epochs: int = 20
-    patience: int = 5
-    batch: int = 64
-    learning_rate: float = 1e-3
+    epochs: int = 40
+    patience: int = 8
+    batch: int = 32
+    learning_rate: float = 2e-3
     weight_decay: float = 0.01
     word_dropout: float = 0.05
-    averaging: float = 0.999
+    averaging: float = 0.99
     clip: float = 5.0
     seed: int = 0
 
@@ -113,8 +113,12 @@ class State:
 
     def finished(self, training: TrainingSettings) -> bool:
         """Whether the epochs are done, or the last ones brought nothing."""
-        done, best = len(self.history), self.best_epoch
-        return done >= training.epochs or (best is not None and done - best.number >= training.patience)
+        best = self.best_epoch
+        if best is None:
+            return False
+        closest = min(self.history, key=lambda epoch: epoch.validation_loss)
+        done = len(self.history)
+        return done >= training.epochs or done - max(best.number, closest.number) >= training.patience
 
 
 def begin(settings: Settings, training: TrainingSettings, words: int, classes: int) -> State:

@@ -78,6 +78,9 @@ def test_our_own_group_is_listed_and_its_help_is_light():
         pytest.skip("seqxai is not installed: no entry points to list")
     _, done = in_a_fresh_process("--help")
     assert HELP_LINES["atari"] in done.stdout
+    _, done = in_a_fresh_process("text", "train", "--help")
+    assert "trees of the SST" in done.stdout
+    assert "torch" not in done.stdout.splitlines()[-1]
     _, done = in_a_fresh_process("atari", "--help")
     assert done.returncode == 0, done.stderr
     assert "video" in done.stdout

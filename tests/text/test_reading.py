@@ -1,6 +1,8 @@
 """Files of texts: what is read, and one sentence with the line for everything that cannot be."""
 
 import json
+import os
+import threading
 from itertools import islice
 
 import pytest
@@ -64,11 +66,20 @@ def test_texts_alone_keep_their_empty_lines(made):
     assert [e.text for e in read(made('text\n""\nb\n'), label=None)] == ["", "b"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1"])
 def test_encodings(made, encoding):
-    path = made("text,label\nclichéd,1\nü,0\n".encode(encoding))
+    path = made("text,label\r\nclichéd,1\nü\u0085,0\n".encode(encoding))
     asked = "utf-8" if encoding == "utf-8-sig" else encoding
-    assert [e.text for e in read(path, encoding=asked)] == ["clichéd", "ü"]
+    assert [(e.text, e.line) for e in read(path, encoding=asked)] == [("clichéd", 2), ("ü\u0085", 3)]
+
+
+def test_a_pipe_can_be_read(tmp_path):
+    pipe = tmp_path / "texts.csv"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("text,label\ngood,1\n",))
+    writer.start()
+    assert list(read(pipe)) == [Example("good", "1", 2)]
+    writer.join()
 
 
 def test_a_file_is_a_stream(tmp_path):
@@ -91,7 +102,7 @@ def test_a_file_is_a_stream(tmp_path):
         ("d.csv", "text,label\n ,1\n", r"line 2: the text is empty"),
         ("d.csv", "text,label\na,\n", r"line 2: the label is empty"),
         ("d.csv", b"text,label\na,1\nclich\xe9,0\n", r"line 3: the byte 0xe9 is not UTF-8; .* --encoding latin-1"),
-        ("d.csv", "text,label\na,1\n".encode("utf-16"), r"line 1: the file is written in UTF-16, not utf-8; .* --encoding utf-16"),
+        ("d.csv", "text,label\na,1\nb,0\n".encode("utf-16")[:-1], r"line 1: .* written in UTF-16, not utf-8; .* --encoding utf-16"),
         ("d.jsonl", '{"text": "a", "label": 1}\n{"text": "b", "lab', r"line 2: the line is cut off or not JSON"),
         ("d.jsonl", '[{"text": "a"}]', r"line 1: expected one JSON object a line, got \[\{'text': 'a'\}\]"),
         ("d.jsonl", '{"label": 1}', r"line 1: no field 'text'; the fields are 'label'; .* --text-column"),
@@ -120,10 +131,12 @@ def test_files_and_encodings_that_are_none(made, tmp_path):
     for path, options, message in [
         (tmp_path / "no.csv", {}, "no file at"),
         (tmp_path, {"format": "csv"}, "is a folder; expected a file of texts"),
+        (tmp_path, {}, "is a folder; expected a file of texts"),
         (tmp_path / "a\0b.csv", {}, "cannot be read"),
-        (made("text,label\n"), {"encoding": "klingon"}, "unknown encoding 'klingon'"),
-        (made("text,label\n"), {"format": "xls"}, "unknown format 'xls'; expected one of csv, tsv, jsonl, trees, lines"),
-        (made("a\n"), {"format": "lines"}, "plain lines, which have no labels"),
+        (made("text,label\na,1\n".encode("utf-16")[:-1], "w.csv"), {"encoding": "utf-16"}, "line 1 or soon after: not UTF-16, or cut off"),
+        (made("text,label\n", "k.csv"), {"encoding": "klingon"}, "unknown encoding 'klingon'"),
+        (made("text,label\n", "x.csv"), {"format": "xls"}, "unknown format 'xls'; expected one of csv, tsv, jsonl, trees, lines"),
+        (made("a\n", "l.csv"), {"format": "lines"}, "plain lines, which have no labels"),
     ]:
         with pytest.raises(InputError, match=message):
             list(read(path, **options))
