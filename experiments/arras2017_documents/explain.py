@@ -53,7 +53,7 @@ def shares(relevance: Tensor, of_words: list[np.ndarray]) -> np.ndarray:
 
 def vectors(relevance: Tensor, documents: list[Document], vocabulary: Vocabulary) -> np.ndarray:
     """The relevance of every word of the vocabulary in each document, of length 1 (Arras et al. 2017, on one-hot words)."""
-    tokens, lengths, _ = encode(documents, vocabulary)
+    tokens = encode(documents, vocabulary)[0]
     found = torch.zeros(len(tokens), len(vocabulary), dtype=torch.float64).scatter_add_(1, tokens, relevance.double())
     found[:, 0] = 0.0
     return (found / found.norm(dim=1, keepdim=True).clamp_min(1e-12)).numpy()

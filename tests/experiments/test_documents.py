@@ -111,8 +111,6 @@ def test_the_bag_of_words_is_explained_word_by_word(toy: Any) -> None:
 
 
 def test_the_reader_is_explained_and_the_balance_closes(toy: Any) -> None:
-    import seqxai
-
     documents = made(toy, 8)
     vocabulary = Vocabulary.build([one.words for one in documents])
     network = toy.models.Reader(len(vocabulary), 4, width=5).double().eval().requires_grad_(False)
