@@ -65,6 +65,15 @@ def test_the_page_on_texts_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert names["attribution"].at("embedding").shape == (2, 4, 16)
 
 
+def test_the_page_on_evaluating_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "evaluating.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, "evaluating.md", "exec"), names)
+    lrp, chance = (names["found"][name].decreasing for name in ("lrp", "random"))
+    assert torch.equal(lrp.correct, names["metric"].curve(names["model"], names["inputs"], names["relevance"]).correct)
+    assert lrp.area < chance.area
+
+
 def test_your_own_agent_is_explained_in_ten_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av")
     pytest.importorskip("gymnasium")

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import typer
 
-from seqxai.cli import text_explain, text_train
+from seqxai.cli import text_evaluate, text_explain, text_train
 
 HELP = "Explain text classifiers: which words made the decision?"
 
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "explain": (text_explain.explain, text_explain.EXAMPLE),
     "train": (text_train.train, text_train.EXAMPLE),
+    "evaluate": (text_evaluate.evaluate, text_evaluate.EXAMPLE),
 }
 """Name: function and example.  A new command is a file beside this one and a line here."""
 
