@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from rl.commands import evolve, train, video
+from rl.commands import convert, evolve, inspect, train, video
 
 HELP = "Explain Atari agents: what do they look at when they decide?"
 
@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "video": (video.video, video.EXAMPLE),
     "evolve": (evolve.evolve, evolve.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
+    "inspect": (inspect.inspect, inspect.EXAMPLE),
+    "convert": (convert.convert, convert.EXAMPLE),
 }
 """Name: function and example.  A new command is a file in `rl/commands` and a line here."""
 

@@ -98,6 +98,7 @@ class Decisions(ABC):
         composite: the composite's name.
         target: what was asked for, see :mod:`rl.targets`.
         subjects: index of the action that is explained.
+        quantity: what the agent's outputs are: ``"Q"``, or ``"logit"`` of a policy.
     """
 
     trajectory: Trajectory
@@ -105,6 +106,7 @@ class Decisions(ABC):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    quantity: str
 
     def __len__(self) -> int:
         """Number of decisions."""
@@ -129,7 +131,8 @@ class Decisions(ABC):
     def label(self, decision: int) -> str:
         """The explained value in words, such as ``Q(LEFT)`` or ``Q(LEFT) - Q(NOOP)``."""
         trajectory = self.trajectory
-        return targets.label(self.target, trajectory.actions, int(self.subjects[decision]), trajectory.q_values[decision])
+        subject, values = int(self.subjects[decision]), trajectory.q_values[decision]
+        return targets.label(self.target, trajectory.actions, subject, values, self.quantity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +149,7 @@ class Explained(Decisions):
         composite: the composite's name.
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value was explained.
+        quantity: what the agent's outputs are.
     """
 
     trajectory: Trajectory
@@ -157,6 +161,7 @@ class Explained(Decisions):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    quantity: str = "Q"
 
     @property
     def balance(self) -> Float64[np.ndarray, " decisions"]:
@@ -181,6 +186,7 @@ class ExplainedStream(Decisions):
         composite: the composite's name.
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value is explained.
+        quantity: what the agent's outputs are.
     """
 
     trajectory: Trajectory
@@ -190,6 +196,7 @@ class ExplainedStream(Decisions):
     composite: str
     target: str
     subjects: Int64[np.ndarray, " decisions"]
+    quantity: str = "Q"
 
     def part(self, rows: Int64[np.ndarray, " part"]) -> ExplainedPart:
         """Explain some decisions, in one pass.
@@ -240,7 +247,7 @@ def explain_stream(
     attributor = seqxai.LRP(agent.network, composite=composite, ledger=True)
     method = f"lrp/{attributor.composite.name}"
     name = composite if isinstance(composite, str) else method.rsplit("/", maxsplit=1)[-1]
-    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects)
+    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects, agent.network.quantity)
 
 
 def explain(
@@ -287,7 +294,7 @@ def explain(
         if progress is not None:
             progress(int(part.rows[-1]) + 1)
     return Explained(
-        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects
+        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects, stream.quantity
     )
 
 

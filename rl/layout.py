@@ -19,8 +19,9 @@ from rl.network import Pixels, QNetwork
 from seqxai.errors import InputError
 
 PLANES, SIDE = 4, 84
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU,
-               "gelu": nn.GELU}  # fmt: skip
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU, "elu": nn.ELU, "tanh": nn.Tanh, "leaky_relu": nn.LeakyReLU, "silu": nn.SiLU, "gelu": nn.GELU,
+}  # fmt: skip
 HEADS = ("values", "dueling", "policy")
 DISTRIBUTIONS = ("none", "categorical", "quantile")
 WIDTH_MAX, DEPTH_MAX, ATOMS_MAX = 65_536, 16, 4096
@@ -108,8 +109,9 @@ class Layout:
         """Rows (and columns) of the picture after each convolution."""
         side, found = SIDE, []
         for conv in self.convolutions:
-            sound = 0 < conv.channels <= WIDTH_MAX and 0 < conv.kernel <= SIDE and 0 < conv.stride <= SIDE and 0 <= conv.padding <= conv.kernel
-            side = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1 if sound and side + 2 * conv.padding >= conv.kernel else 0
+            sound = 0 < conv.channels <= WIDTH_MAX and 0 < conv.kernel <= SIDE and 0 < conv.stride <= SIDE
+            room = side + 2 * conv.padding - conv.kernel
+            side = room // conv.stride + 1 if sound and 0 <= conv.padding <= conv.kernel and room >= 0 else 0
             found.append(side)
         return tuple(found)
 
@@ -120,7 +122,8 @@ class Layout:
 
     def summary(self) -> str:
         """The layers in words, from pixels to outputs."""
-        parts = [f"conv {c.channels} of {c.kernel}x{c.kernel}/{c.stride}" + (f" pad {c.padding}" if c.padding else "") for c in self.convolutions]
+        padded = [f" pad {c.padding}" if c.padding else "" for c in self.convolutions]
+        parts = [f"conv {c.channels} of {c.kernel}x{c.kernel}/{c.stride}{pad}" for c, pad in zip(self.convolutions, padded, strict=True)]
         parts += [f"dense {width}" for width in self.hidden]
         streams = {"values": "", "dueling": "two streams ", "policy": "actor "}[self.head]
         inner = f"{streams}{'-'.join(map(str, self.head_hidden))}".strip()
@@ -217,13 +220,18 @@ class Stack:
 class LayoutNetwork(QNetwork):
     """A Q-network, or the two heads of an actor-critic, as a :class:`Layout` says.
 
-    Modules are named ``conv1``, ``hidden1``, ``values`` (or ``advantage`` and ``value``, or ``logits`` and ``value``).  Noisy layers are dense
-    layers with the mean weights; a distribution is reduced to its mean inside, so that the outputs are the values the agent compares.
+    Modules are named ``conv1``, ``hidden1``, ``values`` (or ``advantage`` and ``value``, or ``logits`` and ``value``).  Noisy layers are
+    dense layers with the mean weights; a distribution is reduced to its mean inside, so that the outputs are the values the agent
+    compares.
 
     Args:
         layout: what it looks like.
         actions: how many.
     """
+
+    support: torch.Tensor
+    pixel_mean: torch.Tensor
+    pixel_deviation: torch.Tensor
 
     def __init__(self, layout: Layout, actions: int) -> None:
         super().__init__(actions)
@@ -253,7 +261,10 @@ class LayoutNetwork(QNetwork):
     def _buffers_for(self, layout: Layout) -> None:
         """What is constant in the network: the values of the atoms, and the statistics of the pixels."""
         if layout.distribution == "categorical":
-            self.register_buffer("support", torch.linspace(layout.low, layout.high, layout.atoms))
+            support = torch.zeros(layout.atoms)
+            if not support.is_meta:  # on the meta device linspace imports the whole of sympy
+                support.copy_(torch.linspace(layout.low, layout.high, layout.atoms))
+            self.register_buffer("support", support)
         if layout.standardised:
             self.register_buffer("pixel_mean", torch.zeros(PLANES, SIDE, SIDE))
             self.register_buffer("pixel_deviation", torch.ones(PLANES, SIDE, SIDE))
@@ -280,7 +291,7 @@ class LayoutNetwork(QNetwork):
 
     def prepared(self, observation: Pixels) -> Float[torch.Tensor, "batch 4 84 84"]:
         """Pixels as the first layer takes them."""
-        kind = self.get_submodule(self._body_names[0]).weight.dtype
+        kind = next(self.parameters()).dtype
         pixels = observation if observation.is_floating_point() else observation.to(kind)
         if self.layout.divisor != 1.0:
             pixels = pixels / self.layout.divisor

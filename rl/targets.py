@@ -47,6 +47,14 @@ class Against(Target):
         return "outputs by sample against the mean of the others"
 
 
+def in_words(target: str, quantity: str = "Q") -> str:
+    """What is explained, such as ``"the largest Q-value"`` or ``"logit(LEFT)"``."""
+    words = IN_WORDS.get(target)
+    if words is None:
+        return f"{quantity}({target.upper()})"
+    return words if quantity == "Q" else words.replace("Q-value", quantity)
+
+
 def check_target(target: Any, actions: tuple[str, ...], network: nn.Module | None = None) -> None:
     """Refuse what is neither a kind of target nor one of the actions, and what this network cannot answer.
 
@@ -99,11 +107,13 @@ def runners_up(
     return others.argmax(axis=1)
 
 
-def label(target: str, actions: tuple[str, ...], subject: int, q_values: Float32[np.ndarray, " actions"]) -> str:
-    """The explained value of one decision in words, such as ``Q(LEFT) - Q(NOOP)``."""
+def label(
+    target: str, actions: tuple[str, ...], subject: int, q_values: Float32[np.ndarray, " actions"], quantity: str = "Q"
+) -> str:
+    """The explained value of one decision in words, such as ``Q(LEFT) - Q(NOOP)``; of a policy ``logit(LEFT)``."""
     if target == STATE_VALUE:
         return "V(state)"
-    text = f"Q({actions[subject]})"
+    text = f"{quantity}({actions[subject]})"
     if target == CONTRAST:
-        return f"{text} - Q({actions[int(runners_up(q_values[None], np.array([subject]))[0])]})"
+        return f"{text} - {quantity}({actions[int(runners_up(q_values[None], np.array([subject]))[0])]})"
     return f"{text} - mean of the others" if target == CONTRAST_MEAN else text

@@ -217,7 +217,7 @@ def _something_else(names: set[str]) -> str:
     nested = sorted(name for name in names if name.endswith((".zip", ".pt", ".pth", ".gz", ".cleanrl_model", ".safetensors")))
     if nested:
         return f"other files, such as {nested[0][:60]}; unpack it and give one of them"
-    return "something else: expected a file of Stable-Baselines3 (member policy.pth) or PyTorch (member data.pkl); give the agent's own file"
+    return "something else: expected one of Stable-Baselines3 (member policy.pth) or PyTorch (member data.pkl); give the agent's own file"
 
 
 def _torch_zip(members: Members, pickle: str) -> Content:

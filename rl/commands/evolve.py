@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
+from rl.commands.common import DECISIONS_PER_SECOND, SetOption, check_distinct, check_place, choices_of, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -44,6 +44,8 @@ def evolve(
         Path | None, typer.Option(metavar="FILE", help="The states to explain; the best checkpoint plays if not given.")
     ] = None,
     trajectory_out: Annotated[Path | None, typer.Option(help="Keep what the best checkpoint played, ending in .npz.")] = None,
+    game: Annotated[str | None, typer.Option(help="The game, where foreign checkpoints do not say it.")] = None,
+    choices: SetOption = None,
     seconds: Annotated[float, typer.Option(min=0.1, max=1800.0, help="How long is played; 15 decisions are one second.")] = 60.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same game.")] = 0,
     composite: Annotated[str, typer.Option(help="The rules of relevance propagation, by name.")] = "epsilon-gamma-box",
@@ -78,7 +80,7 @@ def evolve(
     if (still is None) != (still_out is None):
         raise InputError("a still needs --still DECISION and --still-out FILE.png; give both or none")
     _check_modes(on_policy, trajectory, trajectory_out)
-    chosen = _choose(run, checkpoints, steps)
+    chosen = _choose(run, checkpoints, steps, game, choices_of(choices))
     _check_words(chosen, composite, target)
     states = None if trajectory is None else _given_states(chosen, trajectory)
     decisions = max(1, round(seconds * DECISIONS_PER_SECOND)) if states is None else len(states)
@@ -144,11 +146,11 @@ def _check_places(films: list[Path], figure: Path | None, still_out: Path | None
             check_place(path, *suffixes)
 
 
-def _choose(folder: Path, count: int, steps: str | None) -> Run:
+def _choose(folder: Path, count: int, steps: str | None, game: str | None, choices: dict[str, Any]) -> Run:
     """The checkpoints to show."""
     import rl
 
-    whole = rl.load_run(folder)
+    whole = rl.load_run(folder, game=game, **choices)
     if len(whole) < 2:
         raise InputError(f"{whole.folder} holds one checkpoint only; an evolution needs at least 2 of one training")
     if steps is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import DECISIONS_PER_SECOND, check_distinct, check_place, progress_bars
+from rl.commands.common import DECISIONS_PER_SECOND, SetOption, announce, check_distinct, check_place, choices_of, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -73,6 +73,7 @@ def video(
     webm: Annotated[bool, typer.Option("--webm", help="Write the same as .webm beside the first --out.")] = False,
     agent: Annotated[str | None, typer.Option(metavar="PATH", help="Checkpoint of the agent; the shipped one if not given.")] = None,
     game: Annotated[str | None, typer.Option(help="The game; the agent's own if not given.")] = None,
+    choices: SetOption = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="Show this recorded trajectory (.npz) instead of playing; give its --agent.")
     ] = None,
@@ -112,7 +113,8 @@ def video(
 
     files = _files(out, webm, still, still_out, caption, relevance, trajectory_out)
     shape: dict[str, Any] = {"layout": layout, "size": _size(size), "scale": scale, "palette": palette}
-    player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape)
+    player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape, choices_of(choices))
+    announce(player, quiet)
     first, stop = _range(start, seconds, end, recorded)
     moment = _moment(still, first, stop) if files.stills else None
     with progress_bars(quiet) as bar:
@@ -173,6 +175,7 @@ def _prepare(
     composite: str,
     target: str,
     shape: dict[str, Any],
+    choices: dict[str, Any],
 ) -> tuple[Agent, Trajectory | None]:
     """Load the agent and refuse everything that can be refused before a game is played."""
     import rl
@@ -195,9 +198,11 @@ def _prepare(
         raise InputError(f"--trajectory shows what was recorded, and {other} is for playing; give one of them")
     if game is not None:
         resolve_game(game)
-    player = rl.load(rl.shipped_agent("breakout") if agent is None else agent)
+    recorded = None if trajectory is None else rl.Trajectory.load(trajectory)
+    trained_on = recorded.game if recorded is not None else game
+    player = rl.load(rl.shipped_agent("breakout") if agent is None else agent, game=trained_on, **choices)
     check_target(target, player.actions, player.network)
-    return player, None if trajectory is None else rl.Trajectory.load(trajectory)
+    return player, recorded
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
