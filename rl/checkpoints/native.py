@@ -201,7 +201,7 @@ def _check_network(path: Path, metadata: dict[str, str]) -> None:
     """Refuse a network nobody here knows."""
     if metadata.get("network") not in (*NETWORKS, LAYOUT):
         raise CheckpointError(
-            f"{path} names the network {shown(metadata.get('network'))}; known networks: {', '.join(sorted((*NETWORKS, LAYOUT)))}; "
+            f"{path} names the network {shown(metadata.get('network'))}; known networks: {', '.join(sorted(NETWORKS))}; "
             "use the seqxai that wrote it, or a newer one"
         )
 
