@@ -77,11 +77,13 @@ class Content:
         """A tensor, a copy of its own.
 
         Raises:
-            CheckpointError: its bytes are damaged.
+            CheckpointError: it is missing, or its bytes are damaged.
         """
         import torch
 
-        described = self.stored[name]
+        described = self.stored.get(name)
+        if described is None:
+            raise CheckpointError(f"{self.path} lacks the tensor {name!r}; save the network's whole state dict")
         if 0 in described.shape:
             return torch.zeros(described.shape)
         assert self.fetch is not None

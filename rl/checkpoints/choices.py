@@ -69,10 +69,11 @@ NETWORK: dict[str, Callable[[str, Any], Any]] = {
     "head_activation": _one_of("relu", "elu", "tanh", "leaky_relu", "silu", "gelu"),
     "low": _real,
     "high": _real,
+    "quantiles": _whole,
     "statistics": _path,
 }
 """What the weights do not show: the division, noisy layers, padding of the first convolution, activations, the support of a categorical
-distribution, and a file with the statistics of the pixels."""
+distribution, how many quantiles, and a file with the statistics of the pixels."""
 
 FACTS: dict[str, Callable[[str, Any], Any]] = {"agent_steps": _whole}
 KNOWN = PLAY | NETWORK | FACTS

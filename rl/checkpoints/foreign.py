@@ -71,6 +71,8 @@ class SafetensorsContent(Content):
 
     def tensor(self, name: str) -> Tensor:
         """See :class:`Content`."""
+        if name not in self.stored:
+            raise CheckpointError(f"{self.path} lacks the tensor {name!r}; save the network's whole state dict")
         with opened(self.path) as file:
             found: Tensor = file.get_tensor(name)
         return found

@@ -10,6 +10,7 @@ whole process shares, allocates what a file asks for, and reports damage in doze
 
 from __future__ import annotations
 
+import io
 import pickletools
 import struct
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ ITEMSIZE = {"float64": 8, "int64": 8, "float32": 4, "int32": 4, "float16": 2, "b
 SCALARS = {"f8": "<d", "f4": "<f", "f2": "<e", "i8": "<q", "i4": "<i", "i2": "<h", "u1": "<B", "b1": "<?"}
 """numpy's types of single numbers, as :mod:`struct` reads them."""
 
-ELEMENTS_MAX, DIMENSIONS_MAX, INTEGER_BYTES_MAX = 2**28, 8, 16
+ELEMENTS_MAX, DIMENSIONS_MAX, INTEGER_BYTES_MAX, ENCODED_MAX = 2**28, 8, 16, 1024
 INSTRUCTIONS_MAX = 1_000_000
 """A checkpoint with its optimiser takes some ten thousand; a million take three seconds."""
 
@@ -140,8 +141,8 @@ def _number(kind: Any, content: Any = b"") -> Any:
 
 
 def _encoded(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or len(text) > INTEGER_BYTES_MAX or encoding not in ("latin1", "latin-1"):
-        raise Refused("_codecs.encode of more than one number")
+    if not isinstance(text, str) or len(text) > ENCODED_MAX or encoding not in ("latin1", "latin-1"):
+        raise Refused("_codecs.encode of a long text")
     return text.encode("latin1")
 
 
@@ -202,11 +203,11 @@ class Machine:
             Refused: the pickle names something that only code could make.
             Damaged: it is no sound pickle.
         """
-        stream = _Stream(self.data, self.start)
+        stream = io.BytesIO(self.data[self.start :])
         try:
-            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
+            for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
                 if opcode.name == "STOP":
-                    return self.stack.pop(), stream.place
+                    return self.stack.pop(), self.start + stream.tell()
                 if count >= INSTRUCTIONS_MAX:
                     raise Damaged(f"a pickle of more than {INSTRUCTIONS_MAX} instructions")
                 self._step(opcode.name, argument)
@@ -368,29 +369,6 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
     if not all(isinstance(key, str | int | float | None) for key in items[::2]):  # hashing a deep tuple overflows the stack
         raise Damaged("a dictionary whose keys are neither text nor numbers")
     return dict(zip(items[::2], items[1::2], strict=True))
-
-
-class _Stream:
-    """The bytes as pickletools reads them; it never reads more than there are."""
-
-    def __init__(self, data: memoryview, place: int) -> None:
-        self.data, self.place = data, place
-
-    def read(self, count: int) -> bytes:
-        """Up to so many bytes."""
-        found = bytes(self.data[self.place : self.place + count])
-        self.place += len(found)
-        return found
-
-    def readline(self) -> bytes:
-        """Up to a line's end; names are short."""
-        found = bytes(self.data[self.place : self.place + 1000])
-        end = found.find(b"\n") + 1
-        return self.read(end if end else len(found))
-
-    def tell(self) -> int:
-        """Where the next byte is."""
-        return self.place
 
 
 def tensors(tree: Any, prefix: str = "", depth: int = 6) -> Iterator[tuple[str, StoredTensor]]:

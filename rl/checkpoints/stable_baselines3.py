@@ -69,7 +69,7 @@ def _q_learner(content: Content, kind: str, algorithm: str, choices: Mapping[str
     *inner, last = [f"{kind}.{kind}.{place}" for place in places]
     quantiles, guesses = 1, list[Guess]()
     if kind == "quantile_net":
-        quantiles, guesses = _quantiles(content, last)
+        quantiles, guesses = (choices["quantiles"], []) if choices.get("quantiles", 0) > 0 else _quantiles(content, last)
     actions = per_action(content, last, quantiles)
     layout = _layout(
         content, names, choices, default="relu", head_hidden=widths(content, inner), distribution=_kind(quantiles), atoms=quantiles
@@ -132,7 +132,10 @@ def _quantiles(content: Content, last: str) -> tuple[int, list[Guess]]:
     if actions.isdecimal() and 0 < int(actions[:6]) <= outputs and outputs % int(actions[:6]) == 0:
         return outputs // int(actions[:6]), []
     if outputs % 200:
-        raise CheckpointError(f"{content.path}: '{last}' has {outputs} outputs, and how many quantiles each action has is not said")
+        raise CheckpointError(
+            f"{content.path}: '{last}' has {outputs} outputs, and how many quantiles each action has is not said; say it with quantiles=... "
+            "(--set quantiles=25)"
+        )
     return 200, [Guess("quantiles", 200, "the library's default; the file does not say it")]
 
 
