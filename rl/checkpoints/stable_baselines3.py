@@ -133,8 +133,8 @@ def _quantiles(content: Content, last: str) -> tuple[int, list[Guess]]:
         return outputs // int(actions[:6]), []
     if outputs % 200:
         raise CheckpointError(
-            f"{content.path}: '{last}' has {outputs} outputs, and how many quantiles each action has is not said; say it with quantiles=... "
-            "(--set quantiles=25)"
+            f"{content.path}: '{last}' has {outputs} outputs, and how many quantiles each action has is not said; say it, such as "
+            "quantiles=25 (--set quantiles=25)"
         )
     return 200, [Guess("quantiles", 200, "the library's default; the file does not say it")]
 

@@ -1,4 +1,4 @@
-"""Zips that Stable-Baselines3 and sb3-contrib write themselves: their own values to 1e-5.  Runs where both are installed (extra foreign)."""
+"""Zips that Stable-Baselines3 and sb3-contrib write themselves: their own values to 1e-5.  Runs where both are there (extra foreign)."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_the_ledger_closes(written):
 
 
 def test_inspected_without_a_game(written):
-    kind, model, path = written
+    _, model, path = written
     report = inspected(path)
     assert report["game"] is None
     assert report["outputs"] == 4

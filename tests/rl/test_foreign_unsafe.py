@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import rl
 from rl.checkpoints import archive, pickled
 from rl.checkpoints.archive import read_content
-from rl.checkpoints.foreign import find
+from rl.checkpoints.foreign import find, network_of
 from rl.checkpoints.inspection import inspected
 from seqxai.errors import CheckpointError, SeqxaiError
 from tests.rl import foreign_networks as nets
@@ -121,9 +121,9 @@ def test_what_stable_baselines3_serialises_is_not_even_decoded(tmp_path):
 
     attack = base64.b64encode(pickle.dumps(Attack(trap))).decode()
     data = json.dumps({"policy_class": {":type:": "<class 'abc.ABCMeta'>", ":serialized:": attack}, "num_timesteps": 77})
-    policy = {f"q_net.features_extractor.cnn.{i}.{kind}": weights()[f"network.{i}.{kind}"] for i in (0, 2, 4) for kind in ("weight", "bias")}
-    policy |= {"q_net.features_extractor.linear.0.weight": weights()["network.7.weight"], "q_net.features_extractor.linear.0.bias": torch.zeros(nets.HIDDEN)}
-    policy |= {"q_net.q_net.0.weight": weights()["network.9.weight"], "q_net.q_net.0.bias": weights()["network.9.bias"]}
+    names = {f"network.{i}": f"features_extractor.cnn.{i}" for i in (0, 2, 4)}
+    names |= {"network.7": "features_extractor.linear.0", "network.9": "q_net.0"}
+    policy = {f"q_net.{new}.{kind}": weights()[f"{old}.{kind}"] for old, new in names.items() for kind in ("weight", "bias")}
     path = tmp_path / "model.zip"
     path.write_bytes(sb3_zip(saved(policy), data.encode()))
     agent = rl.load(path, game="breakout")
@@ -149,8 +149,9 @@ def test_what_is_refused_is_named(what, name, tmp_path):
 
 def test_plain_values_of_all_kinds_are_read(tmp_path):
     plain = {
-        "none": None, "truth": [True, False], "text": "ß" * 300, "bytes": b"\x00" * 300, "number": [0, -1, 255, 70_000, 2**40, -(2**70), 0.5],
-        "tuple": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)), "nested": {"a": [{"b": ({},)}]}, "shared": None, "size": (2, 3),
+        "none": None, "truth": [True, False], "text": "ß" * 300, "bytes": b"\x00" * 300,
+        "number": [0, -1, 255, 70_000, 2**40, -(2**70), 0.5], "tuple": ((), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)),
+        "nested": {"a": [{"b": ({},)}]}, "shared": None, "size": (2, 3),
         "numpy": 0.25, "whole": 7, "device": "cpu",
     }  # fmt: skip
     plain["shared"] = plain["nested"]
@@ -167,8 +168,9 @@ def test_tensors_of_all_kinds_are_read(tmp_path):
     base = torch.arange(24.0)
     tensors = {
         "view": base[3:15:2], "transposed": base.view(4, 6).t(), "shared": base, "parameter": torch.nn.Parameter(torch.ones(2)),
-        "half": torch.ones(3).half(), "bfloat": torch.ones(3).bfloat16(), "double": base.double(), "whole": torch.arange(5), "empty": torch.zeros(0, 3),
-        "scalar": torch.tensor(2.5), "truth": torch.tensor([True, False]), "expanded": torch.ones(1).expand(3, 2), "byte": torch.arange(4, dtype=torch.uint8),
+        "half": torch.ones(3).half(), "bfloat": torch.ones(3).bfloat16(), "double": base.double(), "whole": torch.arange(5),
+        "empty": torch.zeros(0, 3), "scalar": torch.tensor(2.5), "truth": torch.tensor([True, False]),
+        "expanded": torch.ones(1).expand(3, 2), "byte": torch.arange(4, dtype=torch.uint8),
     }  # fmt: skip
     for modern in (True, False):
         path = tmp_path / "x"
@@ -178,7 +180,6 @@ def test_tensors_of_all_kinds_are_read(tmp_path):
             found = content.tensor(f"inner.{name}")
             assert torch.equal(found, tensor.detach()), name
             assert name == "empty" or found.dtype == tensor.dtype, name
-        assert len({content.tensor("inner.shared").data_ptr(), content.tensor("inner.shared").data_ptr()}) >= 1
 
 
 # ---- sizes -----------------------------------------------------------------------------------------------------------------------------
@@ -271,7 +272,7 @@ def test_truncated_at_every_place(modern, packed, tmp_path):
         (bytes(257) + b"ustar" + bytes(99), "holds a tar archive; unpack it first"),
         (b"version https://git-lfs.github.com/spec/v1\noid", "holds a Git LFS pointer, not the file itself"),
         (b"<!DOCTYPE html><html>", "holds a web page; the download went wrong"),
-        (b"no such thing", "is no checkpoint: expected one saved by seqxai, Stable-Baselines3 or PyTorch, and its first bytes are 6e 6f 20 73"),
+        (b"no such thing", "expected one saved by seqxai, Stable-Baselines3 or PyTorch, and its first bytes are 6e 6f 20 73"),
         (zipped({"a.txt": b"x"}), "is a zip archive of something else: expected one of Stable-Baselines3"),
         (zipped({"a.npy": b"x"}), "is a zip archive of numpy arrays"),
         (zipped({"x/code/y.py": b"", "x/data.pkl": b"", "x/constants.pkl": b""}), "is a zip archive of TorchScript, which is code"),
@@ -281,10 +282,10 @@ def test_truncated_at_every_place(modern, packed, tmp_path):
         (zipped({"data": b"{}", "policy.pth": b"x"}), "the member 'policy.pth' is no PyTorch file"),
         (zipped({"data": b"[" * 10**5, "policy.pth": saved({"q": torch.ones(1)})}), "the member 'data' is not JSON"),
         (zipped({"data": b"[]", "policy.pth": saved({"q": torch.ones(1)})}), "the member 'data' is no JSON object"),
-        (zipped({"archive/data.pkl": pickle.dumps({}, 2), "archive/byteorder": b"big"}), "was written on a big-endian machine"),
+        (zipped({"a/data.pkl": pickle.dumps({}, 2), "a/byteorder": b"big"}), "was written on a big-endian machine"),
         (saved({}), "is a PyTorch file without any tensors; expected an agent's weights"),
-        (saved({"a": torch.ones(2)}), "is a PyTorch file of an unknown agent (tensors a); known are Stable-Baselines3, CleanRL, atari-agents"),
-        (pickle.dumps({"online_params": 1}), "is a bare Python pickle; seqxai reads weights saved by torch.save only (for Dopamine's"),
+        (saved({"a": torch.ones(2)}), "is a PyTorch file of an unknown agent (tensors a); known are Stable-Baselines3, CleanRL"),
+        (pickle.dumps({"online_params": 1}), "is a bare Python pickle; seqxai reads weights saved by torch.save only (for Dopa"),
     ],
     ids=range(23),
 )
@@ -294,9 +295,10 @@ def test_other_files(content, text, tmp_path):
 
 def test_two_members_of_one_name(tmp_path):
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as file, pytest.warns(UserWarning, match="Duplicate name"):
+    with zipfile.ZipFile(buffer, "w") as file:
         file.writestr("archive/data.pkl", b"a")
-        file.writestr("archive/data.pkl", b"b")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            file.writestr("archive/data.pkl", b"b")
     refused(buffer.getvalue(), tmp_path, "has two members of one name, of which programs see different ones")
 
 
@@ -339,12 +341,17 @@ def test_agents_that_see_no_pictures(tmp_path):
 
 def victims():
     """Small files of each kind: little weight, so that most of the bytes are structure."""
-    tiny = {"network.0.weight": torch.ones(1, 4, 8, 8), "network.0.bias": torch.ones(1)}
-    plain = {"model_weights": tiny, "args": {"env_id": "Breakout-v4", "a": [1, 2.5, None, True, "x"], "n": np.float64(2.0)}}
+    shapes = {0: (1, 4, 8, 8), 2: (1, 1, 4, 4), 4: (1, 1, 3, 3), 7: (2, 49), 9: (4, 2)}
+    tiny = {f"network.{place}.weight": torch.ones(shape) for place, shape in shapes.items()}
+    tiny |= {f"network.{place}.bias": torch.ones(shape[0]) for place, shape in shapes.items()}
+    plain = {"model_weights": tiny, "args": {"env_id": "Breakout-v4", "a": [1, 2.5, None, True], "n": np.float64(2.0)}}
     found = [saved(plain), saved(plain, pickle_protocol=4), saved(plain, _use_new_zipfile_serialization=False)]
     found.append(gzip.compress(found[2]))
-    found.append(sb3_zip(saved({"q_net.q_net.0.weight": torch.ones(2, 2)}), b'{"num_timesteps": 5, "policy_kwargs": {"net_arch": [2]}}'))
-    found.append(zipped({n: zipfile.ZipFile(io.BytesIO(found[0])).read(n) for n in zipfile.ZipFile(io.BytesIO(found[0])).namelist()}, compression=8))
+    names = {place: f"features_extractor.cnn.{place}" for place in (0, 2, 4)} | {7: "features_extractor.linear.0", 9: "q_net.0"}
+    policy = {f"q_net.{new}.{kind}": tiny[f"network.{old}.{kind}"] for old, new in names.items() for kind in ("weight", "bias")}
+    found.append(sb3_zip(saved(policy), b'{"num_timesteps": 5, "policy_kwargs": {}}'))
+    whole = zipfile.ZipFile(io.BytesIO(found[0]))
+    found.append(zipped({name: whole.read(name) for name in whole.namelist()}, compression=zipfile.ZIP_DEFLATED))
     return found
 
 
@@ -354,14 +361,13 @@ VICTIMS = victims()
 def survive(content: bytes, path) -> str | None:
     """Reading ends in a tree or in one of our errors; returns which."""
     path.write_bytes(content)
+    message = None
     try:
-        found = find(read_content(path), {})
-        found.weights()
+        network_of(path, find(read_content(path), {}))
     except SeqxaiError as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 700
-        return str(error)
-    return None
+        message = str(error)
+    assert message is None or ("\n" not in message and len(message) < 700)
+    return message
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -381,20 +387,22 @@ def mutated(content: bytes, chance: random.Random) -> bytes:
     return bytes(data)
 
 
-def run_mutations(count: int, tmp_path) -> int:
+def run_mutations(count: int, tmp_path) -> float:
+    """The share that was refused."""
+    assert [survive(victim, tmp_path / "x") for victim in VICTIMS] == [None] * len(VICTIMS)
     chance, failed = random.Random(1), 0
     for number in range(count):
         failed += survive(mutated(VICTIMS[number % len(VICTIMS)], chance), tmp_path / "x") is not None
-    return failed
+    return failed / count
 
 
 def test_some_mutated_files(tmp_path):
-    assert run_mutations(120, tmp_path) > 60
+    assert 0.3 < run_mutations(60, tmp_path) < 1
 
 
 @pytest.mark.slow
 def test_ten_thousand_mutated_files(tmp_path):
-    assert run_mutations(10_000, tmp_path) > 5_000
+    assert 0.3 < run_mutations(10_000, tmp_path) < 1
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
