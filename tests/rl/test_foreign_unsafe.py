@@ -336,7 +336,7 @@ def test_agents_that_see_no_pictures(tmp_path):
     refused(sb3_zip(saved(recurrent)), tmp_path, "is a recurrent policy; explain it in its environment with rl.ExplainedEnv")
 
 
-# ---- 10,000 mutated files ------------------------------------------------------------------------------------------------------------------
+# ---- 10,000 mutated files ----------------------------------------------------------------------------------------------------------------
 
 
 def victims():
