@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -61,7 +63,10 @@ def test_a_user_s_word_counts_more_than_a_format_s_habit(tmp_path):
     assert (other.preprocessing.interpolation, other.preprocessing.fire_at_reset, other.preprocessing.divisor) == ("area", True, 128.0)
     assert (other.network.layout.low, other.agent_steps) == (-1.0, 9)
     assert "interpolation" not in {guess.name for guess in other.guesses}
-    for wrong, message in (({"frame_skip": 0}, "frame_skip is 0"), ({"sticky_probability": 1.5}, "sticky_probability should be 0.0 .. 0.99")):
+    for wrong, message in (
+        ({"frame_skip": 0}, "frame_skip is 0"),
+        ({"sticky_probability": 1.5}, "sticky_probability should be 0.0 .. 0.99"),
+    ):
         with pytest.raises(CheckpointError, match=message):
             rl.load(tmp_path / "x", game="breakout", **wrong)
 
@@ -95,6 +100,17 @@ def test_torchrl_s_statistics(tmp_path):
         torch.save(wrong, tmp_path / "wrong")
         with pytest.raises(CheckpointError, match=message):
             rl.load(tmp_path / "x", game="breakout", statistics=tmp_path / "wrong")
+
+
+def test_the_page_about_foreign_agents_runs_and_names_every_choice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    torch.save(made(nets.CleanDQN).state_dict(), "dqn.zip")
+    page = (Path(__file__).parents[2] / "docs" / "foreign_agents.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names = {}
+    exec(compile(block.replace("decisions=100", "decisions=3"), "foreign_agents.md", "exec"), names)
+    assert names["explained"].balance.max() < 1e-5
+    assert [name for name in KNOWN if name != "agent_steps" and f"`{name}`" not in page] == []
 
 
 # ---- what looks wrong --------------------------------------------------------------------------------------------------------------------
