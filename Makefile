@@ -1,5 +1,6 @@
 # make demo    set everything up in .venv and render out/breakout.mp4, the explanation video of the shipped agent
 # make test    set everything up and run the tests; TESTS="-k ledger" narrows them
+# make test-foreign   the tests that need other agents' libraries, in an environment of their own (.venv-foreign)
 # make lint    ruff and mypy
 # make bench   the speed tables of experiments/benchmarks
 # make clean   remove .venv, out and the caches
@@ -17,10 +18,11 @@ VENV := .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 UNFINISHED := $(VENV)/.unfinished
+FOREIGN := .venv-foreign
 VIDEO := out/breakout.mp4
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench clean setup
+.PHONY: help demo test test-foreign lint bench clean setup
 
 help:
 	@sed -n '/^# /s/^# //p; /^$$/q' Makefile
@@ -33,6 +35,19 @@ demo: $(STAMP)
 test: $(STAMP)
 	@$(PY) -m pytest -n auto --maxprocesses 8 --dist worksteal $(TESTS)
 
+# Stable-Baselines3, sb3-contrib and tianshou write the files; tianshou alone brings 15 packages that nobody needs to explain an agent.
+test-foreign: $(FOREIGN)/.ready
+	@$(FOREIGN)/bin/python -m pytest -p no:cacheprovider tests/foreign $(TESTS)
+
+$(FOREIGN)/.ready: pyproject.toml constraints.txt constraints-foreign.txt
+	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
+	  echo "make: no program '$(PYTHON)'; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@echo "Setting up $(FOREIGN); the first time this takes some minutes ..."
+	@rm -rf $(FOREIGN) && "$(PYTHON)" -m venv $(FOREIGN)
+	@$(FOREIGN)/bin/python -m pip install -qq --disable-pip-version-check \
+	  $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints.txt -c constraints-foreign.txt -e '.[rl,foreign]'
+	@touch $@
+
 lint: $(STAMP)
 	@status=0; $(PY) -m ruff check . || status=1; $(PY) -m mypy || status=1; exit $$status
 
@@ -44,7 +59,7 @@ bench: $(STAMP)
 	done
 
 clean:
-	@rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) $(FOREIGN) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup: $(STAMP)

@@ -11,7 +11,7 @@ from typing import Any
 
 from rl.explaining import Decisions
 from rl.games import display_name
-from rl.targets import IN_WORDS
+from rl.targets import in_words as target_in_words
 from rl.video import Video
 from seqxai.files import written_whole
 
@@ -32,6 +32,7 @@ def caption(video: Video, decisions: Decisions) -> dict[str, Any]:
         "method": decisions.method,
         "rules": [{"layer": layer, "rule": rule} for layer, rule in decisions.rules],
         "target": decisions.target,
+        "quantity": decisions.quantity,
         "scale": {
             "full_colour": video.scale.limit,
             "unit": "of the explained value, per observed pixel, summed over the 4 frames of an observation",
@@ -72,7 +73,7 @@ def in_words(facts: dict[str, Any]) -> str:
         f"{display_name(facts['game'])}, decisions {facts['decisions']['first']} to {facts['decisions']['last']}, "
         f"{facts['decisions']['per_second']:g} a second (15 is the game's own speed), seed {facts['played']['seed']}.",
         f"Agent after {facts['agent']['agent_steps']:,} decisions of training (weights {facts['agent']['fingerprint']}).",
-        f"Layer-wise relevance propagation of {IN_WORDS.get(target, f'Q({target.upper()})')}; {facts['method']}, that is {rules}.",
+        f"Layer-wise relevance propagation of {target_in_words(target, facts['quantity'])}; {facts['method']}, that is {rules}.",
         f"{palette[0].capitalize()}: for the explained value; {palette[1]}: against it; black, or the game: nothing.",
         f"{facts['scale']['in_words'][0].upper()}{facts['scale']['in_words'][1:]}.",
         f"On average {facts['conservation']['mean_explained']:.3f} = {parts}; sums are off by at most "

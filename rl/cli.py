@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from rl.commands import evolve, play, train, video
+from rl.commands import convert, evolve, inspect, play, train, video
 
 HELP = "Explain Atari agents: what do they look at when they decide?"
 
@@ -15,6 +15,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "evolve": (evolve.evolve, evolve.EXAMPLE),
     "train": (train.train, train.EXAMPLE),
     "play": (play.play, play.EXAMPLE),
+    "inspect": (inspect.inspect, inspect.EXAMPLE),
+    "convert": (convert.convert, convert.EXAMPLE),
 }
 """Name: function and example.  A new command is a file in `rl/commands` and a line here."""
 

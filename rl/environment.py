@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from rl.games import emulator_module, minimal_actions, resolve_game, rom_path
-from rl.preprocessing import SCREEN_HEIGHT, SCREEN_WIDTH, Preprocessing, area_resize, check_supported
+from rl.preprocessing import SCREEN_HEIGHT, SCREEN_WIDTH, Preprocessing, check_supported, grey_of, resize
 
 GAME_FRAMES_MAX = 108_000
 """Half an hour of play at 60 frames a second: the usual limit of a game (Machado et al. 2018, JAIR 61, sec. 2)."""
@@ -36,16 +36,17 @@ class Outcome:
     game_over: bool
 
 
-def open_emulator(game: str, seed: int) -> Any:
-    """A loaded, deterministic emulator.
+def open_emulator(game: str, seed: int, sticky_probability: float = 0.0) -> Any:
+    """A loaded emulator, whose chance, if any, the seed decides.
 
     Args:
         game: the emulator's spelling.
         seed: the emulator's own random seed, 0 .. 2**31 - 1.
+        sticky_probability: chance that a frame repeats the action of the frame before.
     """
     emulator = emulator_module().ALEInterface()
     emulator.setInt("random_seed", seed)  # read when the cartridge is loaded, so it comes first
-    emulator.setFloat("repeat_action_probability", 0.0)  # the emulator's default, 0.25, would repeat actions at random
+    emulator.setFloat("repeat_action_probability", sticky_probability)  # the emulator's default is 0.25
     emulator.setInt("max_num_frames_per_episode", GAME_FRAMES_MAX)  # an agent that never serves would play for ever
     emulator.loadROM(rom_path(game))
     return emulator
@@ -68,11 +69,12 @@ class Environment:
         self.game = resolve_game(game)
         self.preprocessing = preprocessing
         emulator_seed, start_seed = np.random.SeedSequence(seed).generate_state(2) >> np.uint32(1)  # 31 bits: an int32
-        self._emulator = open_emulator(self.game, int(emulator_seed))
+        self._emulator = open_emulator(self.game, int(emulator_seed), preprocessing.sticky_probability)
         self._chance = np.random.default_rng(int(start_seed))
         self._codes = list(self._emulator.getMinimalActionSet())
         self.actions = minimal_actions(self._emulator)
-        self._frames = np.zeros((2, SCREEN_HEIGHT, SCREEN_WIDTH), np.uint8)
+        colours = () if preprocessing.colour == "grey" else (3,)
+        self._frames = np.zeros((2, SCREEN_HEIGHT, SCREEN_WIDTH, *colours), np.uint8)
         self._planes: deque[UInt8[np.ndarray, "84 84"]] = deque(maxlen=preprocessing.stack)
         self.required_action: int | None = None
 
@@ -96,6 +98,8 @@ class Environment:
         self._look(0)
         self._frames[1] = 0  # nothing to pool with yet
         self._remember()
+        if self.preprocessing.stack_padding == "first":
+            self._planes.extend([self._planes[-1]] * (self.preprocessing.stack - 1))
         self.required_action = None
 
     def _press_fire(self) -> None:
@@ -116,13 +120,29 @@ class Environment:
         self._planes.extend([plane] * self.preprocessing.stack)
 
     def _look(self, slot: int) -> None:
-        """Read the screen as grey levels, by the emulator's palette: exactly what the agent was trained on."""
-        self._emulator.getScreenGrayscale(self._frames[slot])
+        """Read the screen, as grey levels by the emulator's palette or in colour: what the agent was trained on."""
+        if self.preprocessing.colour == "grey":
+            self._emulator.getScreenGrayscale(self._frames[slot])
+        else:
+            self._emulator.getScreenRGB(self._frames[slot])
 
     def _remember(self) -> None:
-        """Pool, shrink, stack: the maximum first, on the raw frames, since an object may be on one of them only."""
-        pooled = np.maximum(self._frames[0], self._frames[1])
-        self._planes.append(area_resize(pooled, self.preprocessing.height, self.preprocessing.width))
+        """Pool, shrink, stack: the maximum first, on the raw frames, since an object may be on one of them only.
+
+        Agents that were trained with small frames pooled afterwards get those: the two differ where something flickers.
+        """
+        if self.preprocessing.pool_after_resize:
+            self._planes.append(np.maximum(*(self._shrunk(frame) for frame in self._frames)))
+        else:
+            self._planes.append(self._shrunk(np.maximum(self._frames[0], self._frames[1])))
+
+    def _shrunk(self, frame: UInt8[np.ndarray, "210 160 *colours"]) -> UInt8[np.ndarray, "84 84"]:
+        """A small grey plane of a frame."""
+        how = self.preprocessing
+        size = (how.height, how.width, how.interpolation)
+        if how.colour == "rgb-resized":
+            return grey_of(np.stack([resize(np.ascontiguousarray(frame[..., c]), *size) for c in range(3)], axis=-1))
+        return resize(grey_of(frame) if how.colour == "rgb-pooled" else frame, *size)
 
     def step(self, action: int) -> Outcome:
         """Hold an action for the skipped frames.
@@ -138,7 +158,7 @@ class Environment:
             reward += self._emulator.act(self._codes[action])
             if self._emulator.game_over():
                 return Outcome(reward, life_lost=False, game_over=True)
-            if frames_left < 2:  # only the last two are pooled
+            if frames_left < self.preprocessing.pooled_frames:  # only the last two are pooled
                 self._look(frames_left)
         self._remember()
         life_lost = self._emulator.lives() < lives

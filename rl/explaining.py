@@ -99,6 +99,7 @@ class Decisions(ABC):
         target: what was asked for, see :mod:`rl.targets`.
         subjects: index of the action that is explained.
         rules: (layer, its rule with all parameters), in the order of the network.
+        quantity: what the agent's outputs are: ``"Q"``, or ``"logit"`` of a policy.
     """
 
     trajectory: Trajectory
@@ -107,6 +108,7 @@ class Decisions(ABC):
     target: str
     subjects: Int64[np.ndarray, " decisions"]
     rules: tuple[tuple[str, str], ...]
+    quantity: str
 
     def __len__(self) -> int:
         """Number of decisions."""
@@ -131,7 +133,8 @@ class Decisions(ABC):
     def label(self, decision: int) -> str:
         """The explained value in words, such as ``Q(LEFT)`` or ``Q(LEFT) - Q(NOOP)``."""
         trajectory = self.trajectory
-        return targets.label(self.target, trajectory.actions, int(self.subjects[decision]), trajectory.q_values[decision])
+        subject, values = int(self.subjects[decision]), trajectory.q_values[decision]
+        return targets.label(self.target, trajectory.actions, subject, values, self.quantity)
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +152,7 @@ class Explained(Decisions):
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value was explained.
         rules: (layer, its rule with all parameters), in the order of the network.
+        quantity: what the agent's outputs are.
     """
 
     trajectory: Trajectory
@@ -161,6 +165,7 @@ class Explained(Decisions):
     target: str
     subjects: Int64[np.ndarray, " decisions"]
     rules: tuple[tuple[str, str], ...] = ()
+    quantity: str = "Q"
 
     @property
     def balance(self) -> Float64[np.ndarray, " decisions"]:
@@ -186,6 +191,7 @@ class ExplainedStream(Decisions):
         target: what was asked for: one of :data:`rl.targets.KINDS` or an action.
         subjects: index of the action whose value is explained.
         rules: (layer, its rule with all parameters), in the order of the network.
+        quantity: what the agent's outputs are.
     """
 
     trajectory: Trajectory
@@ -196,6 +202,7 @@ class ExplainedStream(Decisions):
     target: str
     subjects: Int64[np.ndarray, " decisions"]
     rules: tuple[tuple[str, str], ...] = ()
+    quantity: str = "Q"
 
     def part(self, rows: Int64[np.ndarray, " part"]) -> ExplainedPart:
         """Explain some decisions, in one pass.
@@ -247,7 +254,7 @@ def explain_stream(
     method = f"lrp/{attributor.composite.name}"
     name = composite if isinstance(composite, str) else method.rsplit("/", maxsplit=1)[-1]
     rules = tuple(attributor.rules(torch.from_numpy(trajectory.observations(rows=np.zeros(1, np.int64)))))
-    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects, rules)
+    return ExplainedStream(trajectory, agent, attributor, method, name, target, subjects, rules, agent.network.quantity)
 
 
 def explain(
@@ -294,7 +301,8 @@ def explain(
         if progress is not None:
             progress(int(part.rows[-1]) + 1)
     return Explained(
-        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects, stream.rules
+        trajectory, relevance, explained, q_values, ledger, stream.method, stream.composite, target, stream.subjects, stream.rules,
+        stream.quantity,
     )
 
 

@@ -33,13 +33,17 @@ def emulator_module() -> ModuleType:
     return ale_py
 
 
+FOR_SEVERAL = frozenset({"combat", "joust", "maze_craze", "warlords"})
+"""Cartridges for two and more players: asked to load one, the emulator ends the whole program."""
+
+
 @cache
 def known_games() -> tuple[str, ...]:
-    """Every game the emulator brings, by its own spelling (``ms_pacman``), sorted."""
-    return tuple(sorted(emulator_module().roms.get_all_rom_ids()))
+    """Every game for one player that the emulator brings, by its own spelling (``ms_pacman``), sorted."""
+    return tuple(sorted(set(emulator_module().roms.get_all_rom_ids()) - FOR_SEVERAL))
 
 
-def _squeezed(name: str) -> str:
+def squeezed(name: str) -> str:
     """A game's name without namespace, version, variant and separators: ``ALE/MsPacman-v5`` becomes ``mspacman``."""
     bare = re.sub(r"-(ram|v\d+)", "", name.strip().rsplit("/", maxsplit=1)[-1])
     bare = re.sub(r"(NoFrameskip|Deterministic)$", "", bare)
@@ -55,11 +59,11 @@ def resolve_game(name: str) -> str:
     Raises:
         InputError: no such game; the nearest name is suggested.
     """
-    by_squeezed = {_squeezed(game): game for game in known_games()}
-    squeezed = _squeezed(name) if isinstance(name, str) else ""
-    if squeezed in by_squeezed:
-        return by_squeezed[squeezed]
-    near = difflib.get_close_matches(squeezed, by_squeezed, n=1, cutoff=0.0) if squeezed else []
+    by_squeezed = {squeezed(game): game for game in known_games()}
+    bare = squeezed(name) if isinstance(name, str) else ""
+    if bare in by_squeezed:
+        return by_squeezed[bare]
+    near = difflib.get_close_matches(bare, by_squeezed, n=1, cutoff=0.0) if bare else []
     hint = f"did you mean {by_squeezed[near[0]]!r}?" if near else "name one, such as 'breakout'"
     raise InputError(
         f"unknown game {shown(name)}: expected one of the {len(by_squeezed)} Atari games of the emulator; {hint}"

@@ -30,6 +30,9 @@ class QNetwork(nn.Module):
     state_value: str | None = None
     """The layer whose one output is the value of the state, where the network has one."""
 
+    quantity = "Q"
+    """What the outputs are: ``"Q"``, or ``"logit"`` where a policy was trained."""
+
     def __init__(self, actions: int) -> None:
         super().__init__()
         self.actions = actions

@@ -185,8 +185,13 @@ def _values(axes: Any, scene: Scene, moment: Moment) -> None:
     axes.invert_yaxis()
     axes.margins(x=0.22)
     axes.axvline(0, color="black", linewidth=0.6)
-    axes.set_title("Q-value of each action", fontsize=7, pad=3)
+    axes.set_title(f"{_quantity(scene)} of each action", fontsize=7, pad=3)
     _tidy(axes)
+
+
+def _quantity(scene: Scene) -> str:
+    """What the agent's outputs are."""
+    return "Q-value" if scene.decisions.quantity == "Q" else scene.decisions.quantity
 
 
 def _curves(place: Any, scene: Scene, decision: int) -> None:
@@ -198,7 +203,7 @@ def _curves(place: Any, scene: Scene, decision: int) -> None:
     upper, lower = place.subplots(2, 1, sharex=True, height_ratios=[2.2, 1])
     upper.fill_between(seconds, q_values.min(axis=1), q_values.max(axis=1), color=OTHER, alpha=0.35, linewidth=0, label="all actions")
     upper.plot(seconds, q_values[np.arange(len(rows)), trajectory.chosen[rows]], color="black", linewidth=0.8, label="action taken")
-    upper.set_ylabel("Q-value", fontsize=7)
+    upper.set_ylabel(_quantity(scene), fontsize=7)
     upper.legend(fontsize=6, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 0.97), borderpad=0)
     lower.step(seconds, trajectory.lives[rows], where="mid", color="black", linewidth=0.8)
     gains = rows[trajectory.rewards[rows] != 0] / DECISIONS_PER_SECOND

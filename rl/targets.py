@@ -69,6 +69,14 @@ Against = partial(Decision, CONTRAST_MEAN)
 """Each sample's action against the mean of the others: ``Against(actions)``."""
 
 
+def in_words(target: str, quantity: str = "Q") -> str:
+    """What is explained, such as ``"the largest Q-value"`` or ``"logit(LEFT)"``."""
+    words = IN_WORDS.get(target)
+    if words is None:
+        return f"{quantity}({target.upper()})"
+    return words if quantity == "Q" else words.replace("Q-value", quantity)
+
+
 def check_target(target: Any, actions: tuple[str, ...], network: nn.Module | None = None) -> None:
     """Refuse what is neither a kind of target nor one of the actions, and what this network cannot answer.
 

@@ -56,6 +56,7 @@ class Trajectory:
         rewards: raw game points the action brought.
         q_values: the network's output.
         lives: lives left when the decision was taken.
+        stack_padding: what the agent saw before the first frame of a game, see :class:`rl.preprocessing.Preprocessing`.
     """
 
     game: str
@@ -73,6 +74,7 @@ class Trajectory:
     rewards: Float64[np.ndarray, " decisions"]
     q_values: Float32[np.ndarray, "decisions actions"]
     lives: Int64[np.ndarray, " decisions"]
+    stack_padding: str = "zeros"
 
     def __len__(self) -> int:
         """Number of decisions."""
@@ -96,10 +98,13 @@ class Trajectory:
             rows: which decisions; None for all.
 
         Returns:
-            Four planes per decision, newest last; black where the game had not begun.
+            Four planes per decision, newest last; black where the game had not begun, or its first plane.
         """
         rows = np.arange(len(self)) if rows is None else rows
         index = rows[:, None] + np.arange(1 - STACK, 1)  # (part, 4)
+        if self.stack_padding == "first":
+            beginnings = np.flatnonzero(self.starts)
+            return self.planes[np.maximum(index, beginnings[self.games[rows], None])]
         same_game = (index >= 0) & (self.games[np.maximum(index, 0)] == self.games[rows, None])
         return np.where(same_game[:, :, None, None], self.planes[np.maximum(index, 0)], np.uint8(0))
 
@@ -224,7 +229,7 @@ def record(
 
     def played() -> Trajectory:
         facts = (environment.game, agent.actions, seed, epsilon, agent.fingerprint, agent.agent_steps)
-        return Trajectory(*facts, **rows.arrays())
+        return Trajectory(*facts, **rows.arrays(), stack_padding=agent.preprocessing.stack_padding)
 
     try:
         with one_thread():

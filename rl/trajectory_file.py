@@ -32,7 +32,10 @@ CHOOSERS = 3
 
 AGAIN = "record the trajectory again"
 
-SCALARS = ("game", "actions", "seed", "epsilon", "agent_fingerprint", "agent_steps")
+SCALARS = ("game", "actions", "seed", "epsilon", "agent_fingerprint", "agent_steps", "stack_padding")
+ADDED = {"stack_padding": "zeros"}
+"""Entries that files written before there was a choice do not have, and what was so then."""
+
 ARRAYS = {  # name: type, shape after the decisions; None stands for the number of actions
     "starts": (np.bool_, ()),
     "ram": (np.uint8, (128,)),
@@ -80,6 +83,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     header, arrays = _read_parts(path)
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise InputError(f"{path} is not a trajectory saved by seqxai; save one with Trajectory.save")
+    header = {**ADDED, **header}
     version = header.get("format_version")
     if version not in VERSIONS:
         known = " and ".join(map(str, VERSIONS))
@@ -126,6 +130,7 @@ def _check_scalars(path: Path, header: dict[str, Any]) -> None:
         "epsilon": (type(epsilon) in (int, float) and 0 <= epsilon <= 1, "a probability, 0 .. 1"),
         "agent_fingerprint": (_is_name(header["agent_fingerprint"]), "a name of weights"),
         "agent_steps": (type(steps) is int and steps >= 0, "a whole number, at least 0"),
+        "stack_padding": (header["stack_padding"] in ("zeros", "first"), "zeros or first"),
     }
     for name, (fits, expected) in right.items():
         if not fits:

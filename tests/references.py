@@ -215,3 +215,14 @@ def gradient_times_input(function: Callable[[Tensor], Tensor], x: Tensor) -> Ten
     leaf = x.detach().clone().requires_grad_(True)
     (gradient,) = torch.autograd.grad(function(leaf).sum(), leaf)
     return (leaf * gradient).detach()
+
+
+def softmax_expectation(logits: Tensor, values: Tensor, steps: int = 1_000) -> tuple[Tensor, Tensor]:
+    """Aumann-Shapley shares of ``sum_k c_k softmax(l)_k``, one distribution, by the midpoint rule: (relevance of l, value at l = 0)."""
+    found = torch.zeros_like(logits)
+    for step in range(steps):
+        powers = torch.exp((step + 0.5) / steps * (logits - logits.max()))
+        p = powers / powers.sum()
+        mean = sum(float(p[k]) * float(values[k]) for k in range(len(p)))
+        found += logits * p * (values - mean) / steps
+    return found, values.mean()

@@ -27,6 +27,21 @@ class Score:
     games: int
 
 
+@dataclass(frozen=True)
+class Guess:
+    """Something a file does not say, and what was assumed.
+
+    Attributes:
+        name: of the choice, with which it can be overridden.
+        value: what was assumed.
+        reason: why.
+    """
+
+    name: str
+    value: object
+    reason: str
+
+
 @dataclass(frozen=True, eq=False)
 class Agent:
     """A trained agent.  It plays by taking the action of the largest Q-value.
@@ -40,6 +55,9 @@ class Agent:
         score: None where it was not measured.
         algorithm: how it was trained, in words.
         architecture: the network's name in the checkpoint.
+        source: whose format the checkpoint has or had, in words.
+        guesses: what the file did not say.
+        warnings: what looks wrong.
     """
 
     network: QNetwork
@@ -50,11 +68,17 @@ class Agent:
     score: Score | None = None
     algorithm: str = "unknown"
     architecture: str = "nature"
+    source: str = "seqxai"
+    guesses: tuple[Guess, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal digits that change with any weight: which agent played a trajectory."""
         digest = hashlib.sha256(self.architecture.encode())
+        layout = getattr(self.network, "layout", None)
+        if layout is not None:
+            digest.update(layout.to_json().encode())
         for name, tensor in sorted(self.network.state_dict().items()):
             digest.update(name.encode())
             digest.update(tensor.detach().float().contiguous().cpu().numpy().tobytes())
@@ -62,5 +86,5 @@ class Agent:
 
     @torch.no_grad()
     def q_values(self, observation: UInt8[torch.Tensor, "batch 4 84 84"]) -> Float[torch.Tensor, "batch actions"]:
-        """The network's Q-values, in the order of `actions`."""
+        """The network's Q-values, in the order of `actions`; of a policy its logits."""
         return self.network(observation)

@@ -2,8 +2,10 @@
 
 Metadata, all strings: ``format`` and ``format_version``; ``network``; ``game``; ``actions`` (JSON list, in the order of
 the outputs); ``preprocessing`` (JSON object, the fields of :class:`rl.preprocessing.Preprocessing`); ``agent_steps``;
-``score`` (JSON object or null); ``algorithm``.  Tensors are named as in the network's state dict; half precision on
-disk becomes float32 in memory.
+``score`` (JSON object or null); ``algorithm``; of agents that came from other libraries ``source``, ``layout``
+(:mod:`rl.layout`) and ``canned_values``, the values of three fixed pictures when it was converted
+(:mod:`rl.checkpoints.fingerprint`).  Tensors are named as in the network's state dict; half precision on disk becomes
+float32 in memory.
 """
 
 from __future__ import annotations
@@ -11,43 +13,37 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from rl.checkpoints import sequential
 from rl.checkpoints.agent import Agent, Score
-from rl.checks import check_readable, real_number, shown, whole_number
+from rl.checkpoints.fingerprint import canned_values
+from rl.checkpoints.safe import SUFFIX as SUFFIX
+from rl.checkpoints.safe import begins_like_safetensors, opened
+from rl.checks import real_number, shown, whole_number
 from rl.games import game_actions, resolve_game
+from rl.layout import Layout, LayoutNetwork
 from rl.network import NETWORKS, QNetwork
-from rl.preprocessing import Preprocessing, check_supported
+from rl.preprocessing import ADDED, Preprocessing, check_supported
 from seqxai.errors import CheckpointError, InputError
 from seqxai.files import written_whole
 
 FORMAT = "seqxai-agent"
 FORMAT_VERSION = "1"
-SUFFIX = ".safetensors"
+LAYOUT = "layout"
+"""The network of agents of other libraries: its metadata entry ``layout`` says what it looks like, see :mod:`rl.layout`."""
+
 STEP_DIGITS_MAX = 18
 WEIGHTS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-COPY = "copy or download the checkpoint again"
+OUR_DIVISOR = 255.0
+CANNED_TOLERANCE = 1e-2
+"""Half precision on disk moves values by some thousandths."""
+
 AGAIN = "save the agent again with rl.save_agent"
-HEADER_BYTES_MAX = 100_000_000
-"""The limit of the safetensors format itself; a longer header is not one."""
-
-RUNS_CODE = "such a file can run code when it is opened, so seqxai never opens it; export the weights as safetensors"
-FOREIGN = (
-    (b"PK\x03\x04", f"a zip archive (PyTorch or stable-baselines3 save this way) which holds pickles: {RUNS_CODE}"),
-    (b"\x80", f"a Python pickle: {RUNS_CODE}"),
-    (b"\x1f\x8b", "a gzip archive; unpack it first"),
-    (b"\x89HDF", "an HDF5 file (Keras); export the weights as safetensors"),
-)
-
-
 def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Write an agent to a file.
 
@@ -74,6 +70,9 @@ def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False
         "score": json.dumps(dataclasses.asdict(agent.score) if agent.score else None),
         "algorithm": agent.algorithm,
     }
+    if isinstance(agent.network, LayoutNetwork):
+        values = [[round(value, 6) for value in row] for row in canned_values(agent).tolist()]
+        metadata |= {"layout": agent.network.layout.to_json(), "source": agent.source, "canned_values": json.dumps(values)}
     with written_whole(path, (SUFFIX,)) as partial:
         save_file(tensors, partial, metadata=metadata)
 
@@ -94,8 +93,8 @@ def _check_architecture(agent: Agent) -> None:
             )
 
 
-def load(path: str | os.PathLike[str]) -> Agent:
-    """Read an agent from a file, checking everything that can be checked; nothing in the file is executed.
+def load_native(path: Path) -> Agent:
+    """Read an agent from a safetensors file, checking everything that can be checked; nothing in the file is executed.
 
     Args:
         path: a file :func:`save_agent` wrote, or a plain ``Sequential`` (:mod:`rl.checkpoints.sequential`).
@@ -107,9 +106,24 @@ def load(path: str | os.PathLike[str]) -> Agent:
         CheckpointError: the file is missing, damaged, of another kind, or disagrees with itself or with the game.
         DependencyError: the emulator, which knows the game's actions, is not installed.
     """
-    path = Path(path)
     facts = describe(path)
-    return Agent(network=_network(path, facts.architecture, _tensors(path, facts.architecture), len(facts.actions)), **vars(facts))
+    network = _network(path, facts, _tensors(path, facts.architecture))
+    known = {field.name: getattr(facts, field.name) for field in dataclasses.fields(facts) if field.name not in ("layout", "canned_values")}
+    agent = Agent(network=network, **known)
+    return dataclasses.replace(agent, warnings=_as_when_converted(agent, facts.canned_values))
+
+
+def _as_when_converted(agent: Agent, stored: str) -> tuple[str, ...]:
+    """A warning where the network does not give the values it gave when it was converted."""
+    if not stored or not isinstance(agent.network, LayoutNetwork):
+        return ()
+    values = canned_values(agent)
+    try:
+        expected = torch.tensor(json.loads(stored), dtype=torch.float32)
+        apart = float((values - expected).abs().max() / expected.abs().max().clamp(min=1.0))
+    except (ValueError, TypeError, RuntimeError, RecursionError):
+        return ("the values of fixed pictures that were stored with it cannot be read",)
+    return (f"fixed pictures are worth other values than when it was converted, by {apart:.1e}",) if not apart <= CANNED_TOLERANCE else ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,6 +137,25 @@ class Description:
     score: Score | None
     algorithm: str
     architecture: str
+    source: str = "seqxai"
+    layout: Layout | None = None
+    canned_values: str = ""
+
+
+def recognised(path: Path) -> bool:
+    """Whether a safetensors file is ours or a plain ``Sequential``, rather than the weights of another library.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    with opened(path) as file:
+        metadata, names = dict(file.metadata() or {}), list(file.keys())
+    return metadata.get("format") is not None or sequential.recognised(metadata, names) or not foreign_names(names)
+
+
+def foreign_names(names: list[str]) -> bool:
+    """Whether tensors are named as in some other library: by modules within modules."""
+    return sum(name.count(".") > 1 for name in names) >= 4
 
 
 def describe(path: str | os.PathLike[str]) -> Description:
@@ -136,8 +169,9 @@ def describe(path: str | os.PathLike[str]) -> Description:
         DependencyError: the emulator, which knows the game's actions, is not installed.
     """
     path = Path(path)
-    check_is_safetensors(path)
-    with _opened(path) as file:
+    if not begins_like_safetensors(path):
+        raise CheckpointError(f"{path} is not a safetensors file; save agents with rl.save_agent")
+    with opened(path) as file:
         metadata, names = dict(file.metadata() or {}), list(file.keys())
     if sequential.recognised(metadata, names):
         metadata = sequential.translated_metadata(path, metadata)
@@ -153,70 +187,15 @@ def describe(path: str | os.PathLike[str]) -> Description:
         score=_score(path, metadata),
         algorithm=metadata.get("algorithm", "unknown"),
         architecture=metadata["network"],
+        source=metadata.get("source", "seqxai"),
+        layout=_layout(path, metadata),
+        canned_values=metadata.get("canned_values", ""),
     )
-
-
-def check_is_safetensors(path: Path) -> None:
-    """Look at a file's first bytes and its length, before any parser does.
-
-    Raises:
-        CheckpointError: missing, no regular file, empty, another format, or shorter than its header says.
-    """
-    check_readable(path, "checkpoint", SUFFIX, CheckpointError)
-    try:
-        with path.open("rb") as file:
-            start = file.read(9)
-            size = path.stat().st_size
-            if not size:
-                raise CheckpointError(f"{path} is empty; copy or download the checkpoint again")
-            if start[8:9] != b"{" or not _header_bytes(start):
-                raise CheckpointError(f"{path} is not a safetensors file{_what_it_is(start)}")
-            _check_length(path, size, file.read(_header_bytes(start)), _header_bytes(start))
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}; {COPY}") from error
-
-
-def _header_bytes(start: bytes) -> int:
-    """Bytes of the header that follow the first nine; 0 when the number cannot be one."""
-    count = int.from_bytes(start[:8], "little") - 1
-    return count if 0 < count < HEADER_BYTES_MAX else 0
-
-
-def _what_it_is(start: bytes) -> str:
-    """The second half of a sentence: what kind of file this is instead, and what to do."""
-    kinds = [description for magic, description in FOREIGN if start.startswith(magic)]
-    return f" but {kinds[0]}" if kinds else "; expected a checkpoint saved by seqxai, with rl.save_agent"
-
-
-def _check_length(path: Path, size: int, rest: bytes, rest_bytes: int) -> None:
-    """Compare a file's length with what its header announces (the header's first byte, ``{``, is not in ``rest``)."""
-    header_end = 9 + rest_bytes
-    try:
-        header = json.loads(b"{" + rest) if size >= header_end else {}
-        needed = header_end + max((t["data_offsets"][1] for n, t in header.items() if n != "__metadata__"), default=0)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise CheckpointError(f"{path} has a damaged header; copy or download the checkpoint again") from error
-    if size < needed:
-        raise CheckpointError(
-            f"{path} is truncated: its header announces {needed} bytes, the file has {size}; "
-            "copy or download the checkpoint again"
-        )
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A safetensors file open for reading."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            yield file
-    except Exception as error:  # bytes at random: safetensors and torch each fail in ways of their own
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise CheckpointError(f"{path} is damaged ({reason[:200]}); {COPY}") from error
 
 
 def _tensors(path: Path, architecture: str) -> dict[str, torch.Tensor]:
     """The weights, by the names they have in the network."""
-    with _opened(path) as file:
+    with opened(path) as file:
         metadata, names = dict(file.metadata() or {}), list(file.keys())
         own = sequential.own_names(architecture, names) if sequential.recognised(metadata, names) else {}
         return {own.get(name, name): file.get_tensor(name) for name in names}
@@ -238,11 +217,22 @@ def _check_format(path: Path, metadata: dict[str, str]) -> None:
 
 def _check_network(path: Path, metadata: dict[str, str]) -> None:
     """Refuse a network nobody here knows."""
-    if metadata.get("network") not in NETWORKS:
+    if metadata.get("network") not in (*NETWORKS, LAYOUT):
         raise CheckpointError(
             f"{path} names the network {shown(metadata.get('network'))}; known networks: {', '.join(sorted(NETWORKS))}; "
             "use the seqxai that wrote it, or a newer one"
         )
+
+
+def _layout(path: Path, metadata: dict[str, str]) -> Layout | None:
+    """What the network looks like, where it is one of another library."""
+    if metadata["network"] != LAYOUT:
+        return None
+    try:
+        layout = Layout.from_json(metadata.get("layout", ""))
+    except InputError as error:
+        raise CheckpointError(f"{path}: {error}; {AGAIN}") from error
+    return layout
 
 
 def _json(path: Path, metadata: dict[str, str], name: str) -> Any:
@@ -274,10 +264,11 @@ def _game_and_actions(path: Path, metadata: dict[str, str]) -> tuple[str, tuple[
     return game, tuple(actions)
 
 
-def _network(path: Path, architecture: str, tensors: dict[str, torch.Tensor], actions: int) -> QNetwork:
+def _network(path: Path, facts: Description, tensors: dict[str, torch.Tensor]) -> QNetwork:
     """The network with the file's weights, once every tensor fits."""
+    actions, architecture = len(facts.actions), facts.architecture
     with torch.device("meta"):
-        network = NETWORKS[architecture](actions)
+        network = NETWORKS[architecture](actions) if facts.layout is None else LayoutNetwork(facts.layout, actions)
     expected = network.state_dict()
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
@@ -313,16 +304,24 @@ def _check_tensor(path: Path, name: str, tensor: torch.Tensor, expected: torch.T
 def _preprocessing(path: Path, metadata: dict[str, str]) -> Preprocessing:
     """How the agent saw the screen; every field must be there, since a default would be a guess."""
     stored = _json(path, metadata, "preprocessing")
-    names = {field.name for field in dataclasses.fields(Preprocessing)}
+    defaults = dataclasses.asdict(Preprocessing())
+    if isinstance(stored, dict):
+        stored = {name: defaults[name] for name in ADDED} | stored
+    names = set(defaults)
     if not isinstance(stored, dict) or set(stored) != names:
         raise CheckpointError(f"{path}: 'preprocessing' must have exactly the fields {', '.join(sorted(names))}; {AGAIN}")
-    for name, default in dataclasses.asdict(Preprocessing()).items():
+    for name, default in defaults.items():
         if type(stored[name]) is not type(default):
             kind = type(default).__name__
             raise CheckpointError(f"{path}: preprocessing {name}={shown(stored[name])} should be a {kind}; {AGAIN}")
     preprocessing = Preprocessing(**stored)
     try:
         check_supported(preprocessing)
+        if metadata["network"] != LAYOUT and preprocessing.divisor != OUR_DIVISOR:
+            raise InputError(
+                f"the agent was trained with divisor={preprocessing.divisor}; only {OUR_DIVISOR} is supported for the network "
+                f"{metadata['network']!r}; choose an agent that was trained so"
+            )
     except InputError as error:
         raise CheckpointError(f"{path}: {error}") from error
     return preprocessing

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -12,7 +12,8 @@ from typing import Any, overload
 import numpy as np
 
 from rl.checkpoints.agent import Agent
-from rl.checkpoints.native import SUFFIX, Description, describe, load
+from rl.checkpoints.native import SUFFIX, Description
+from rl.checkpoints.reading import describe, load
 from rl.checks import shown, whole_number
 from seqxai.errors import CheckpointError, InputError
 
@@ -28,6 +29,7 @@ SAME = {
     "actions": "the actions",
     "preprocessing": "the preprocessing",
     "architecture": "the network",
+    "layout": "the network",
 }
 """What all checkpoints of one training have in common, in words."""
 
@@ -39,10 +41,14 @@ class Checkpoint:
     Attributes:
         path: the file.
         facts: what it says of its agent.
+        game: as it was given, where the file does not say it.
+        choices: likewise, see :func:`rl.load`.
     """
 
     path: Path
     facts: Description
+    game: str | None = None
+    choices: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def agent_steps(self) -> int:
@@ -60,7 +66,7 @@ class Checkpoint:
         Raises:
             CheckpointError: the weights are damaged or do not fit.
         """
-        return load(self.path)
+        return load(self.path, game=self.game, **self.choices)
 
 
 @dataclass(frozen=True)
@@ -158,12 +164,14 @@ class Run(Sequence[Checkpoint]):
         return f"there are {', '.join(str(checkpoint.agent_steps) for checkpoint in self)}"
 
 
-def load_run(folder: str | os.PathLike[str]) -> Run:
+def load_run(folder: str | os.PathLike[str], *, game: str | None = None, **choices: Any) -> Run:
     """Look at the checkpoints of one training; their weights are read later, one by one.
 
     Args:
-        folder: of a training, which holds a folder ``checkpoints``, or of checkpoints.  Order and content come from what the
-            files say, never from their names.
+        folder: of a training, which holds a folder ``checkpoints``, or of checkpoints, ours or another library's.  Order and content come
+            from what the files say; only where a foreign file does not say its training steps its name does.
+        game: as for :func:`rl.load`.
+        choices: as there.
 
     Raises:
         InputError: no such folder.
@@ -173,10 +181,10 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     folder = _checked_folder(folder)
     found: dict[int, Checkpoint] = {}
     ignored: dict[str, str] = {}
-    files = sorted(path for path in folder.iterdir() if path.suffix == SUFFIX and not path.name.startswith("."))
+    files = sorted(path for path in folder.iterdir() if not path.name.startswith(".") and _looks_like_one(path))
     for path in files:
         try:
-            checkpoint = Checkpoint(path, describe(path))
+            checkpoint = Checkpoint(path, describe(path, game=game, **choices), game, choices)
         except CheckpointError as error:
             ignored[path.name] = str(error)
             continue
@@ -185,14 +193,30 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         else:
             found[checkpoint.agent_steps] = checkpoint
     if not found:
-        why = f"; the first of {len(ignored)} files ending in {SUFFIX}: {next(iter(ignored.values()))}" if ignored else ""
+        why = f"; the first of {len(ignored)} files that look like some: {next(iter(ignored.values()))}" if ignored else ""
         raise CheckpointError(
-            f"{folder} holds no checkpoint: expected files ending in {SUFFIX}, saved during one training, "
+            f"{folder} holds no checkpoint: expected files ending in {SUFFIX} or of another library, saved during one training, "
             f"there or in a folder {FOLDER} inside{why}"
         )
     checkpoints = tuple(found[steps] for steps in sorted(found))
     _check_alike(folder, checkpoints)
     return Run(folder, checkpoints, ignored)
+
+
+MAGIC = (b"PK\x03\x04", b"\x1f\x8b", b"\x80")
+
+
+def _looks_like_one(path: Path) -> bool:
+    """Whether a file may be a checkpoint: by its ending if it is ours, by its first bytes else (zip, gzip, old PyTorch file)."""
+    if path.suffix == SUFFIX:
+        return True
+    try:
+        if not path.is_file():
+            return False
+        with path.open("rb") as file:
+            return file.read(4).startswith(MAGIC)
+    except OSError:
+        return False
 
 
 def _checked_folder(folder: str | os.PathLike[str]) -> Path:

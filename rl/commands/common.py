@@ -6,9 +6,41 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from rl.clock import DECISIONS_PER_SECOND
 from seqxai.errors import InputError
+
+if TYPE_CHECKING:
+    from rl.checkpoints import Agent
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="NAME=VALUE",
+        help="What a foreign checkpoint does not say, such as interpolation=linear, divisor=1, padding=1; may be given several times.",
+    ),
+]
+
+
+def choices_of(texts: list[str] | None) -> dict[str, Any]:
+    """What ``--set`` says."""
+    from rl.checkpoints.choices import parsed
+
+    return parsed(texts or ())
+
+
+def announce(agent: Agent, quiet: bool) -> None:
+    """Say on stderr what was assumed of a foreign agent, and what looks wrong."""
+    if quiet:
+        return
+    for guess in agent.guesses:
+        typer.echo(f"assumed   {guess.name} = {guess.value}: {guess.reason}", err=True)
+    for warning in agent.warnings:
+        typer.echo(f"warning   {warning}", err=True)
 
 
 @contextmanager

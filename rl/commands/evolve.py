@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rl.clock import DECISIONS_PER_SECOND
-from rl.commands.common import check_distinct, check_place, moment, progress_bars
+from rl.commands.common import SetOption, check_distinct, check_place, choices_of, moment, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -48,6 +48,8 @@ def evolve(
         Path | None, typer.Option(metavar="FILE", help="The states to explain; the best checkpoint plays if not given.")
     ] = None,
     trajectory_out: Annotated[Path | None, typer.Option(help="Keep what the best checkpoint played, ending in .npz.")] = None,
+    game: Annotated[str | None, typer.Option(help="The game, where foreign checkpoints do not say it.")] = None,
+    choices: SetOption = None,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, max=1800.0, help="How long is played, 60 if not given; 15 decisions are one second.")
     ] = None,
@@ -91,7 +93,7 @@ def evolve(
     if (still is None) != (still_out is None):
         raise InputError("a still needs --still MOMENT and --still-out FILE.png; give both or none")
     _check_modes(on_policy, trajectory, {"--trajectory-out": trajectory_out, "--seed": seed, "--seconds": seconds})
-    chosen = _choose(run, checkpoints, steps)
+    chosen = _choose(run, checkpoints, steps, game, choices_of(choices))
     _check_words(chosen, composite, target)
     states = None if trajectory is None else _given_states(chosen, trajectory)
     decisions = max(1, round((seconds or SECONDS) * DECISIONS_PER_SECOND)) if states is None else len(states)
@@ -168,11 +170,11 @@ def _check_places(
             check_place(path, *suffixes)
 
 
-def _choose(folder: Path, count: int, steps: str | None) -> Run:
+def _choose(folder: Path, count: int, steps: str | None, game: str | None, choices: dict[str, Any]) -> Run:
     """The checkpoints to show."""
     import rl
 
-    whole = rl.load_run(folder)
+    whole = rl.load_run(folder, game=game, **choices)
     if len(whole) < 2:
         raise InputError(f"{whole.folder} holds one checkpoint only; an evolution needs at least 2 of one training")
     if steps is None:

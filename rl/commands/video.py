@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rl.clock import DECISIONS_PER_SECOND
-from rl.commands.common import check_distinct, check_place, progress_bars
+from rl.commands.common import SetOption, announce, check_distinct, check_place, choices_of, progress_bars
 from rl.commands.common import moment as moment_of
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
@@ -75,6 +75,7 @@ def video(
     webm: Annotated[bool, typer.Option("--webm", help="Write the same as .webm beside the first --out.")] = False,
     agent: Annotated[str | None, typer.Option(metavar="PATH", help="Checkpoint of the agent; the shipped one if not given.")] = None,
     game: Annotated[str | None, typer.Option(help="The game; the agent's own if not given.")] = None,
+    choices: SetOption = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="Show this recorded trajectory (.npz) instead of playing; give its --agent.")
     ] = None,
@@ -115,7 +116,8 @@ def video(
     files = _files(out, webm, still, still_out, caption, relevance, trajectory_out)
     shape: dict[str, Any] = {"layout": layout, "size": _size(size), "scale": scale, "palette": palette}
     _check_played(trajectory, {"--game": game, "--seed": seed, "--trajectory-out": trajectory_out})
-    player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape)
+    player, recorded = _prepare(files, agent, game, trajectory, composite, target, shape, choices_of(choices))
+    announce(player, quiet)
     first, stop = _range(start, seconds, end, recorded)
     moment = moment_of(still or "", "--still", first, stop) if files.stills else None
     with progress_bars(quiet) as bar:
@@ -183,6 +185,7 @@ def _prepare(
     composite: str,
     target: str,
     shape: dict[str, Any],
+    choices: dict[str, Any],
 ) -> tuple[Agent, Trajectory | None]:
     """Load the agent and refuse everything that can be refused before a game is played."""
     import rl
@@ -202,9 +205,11 @@ def _prepare(
         raise InputError("--game is empty; give a name such as breakout, or leave it out for the agent's own game")
     if game is not None:
         resolve_game(game)
-    player = rl.load(rl.shipped_agent("breakout") if agent is None else agent)
+    recorded = None if trajectory is None else rl.Trajectory.load(trajectory)
+    trained_on = recorded.game if recorded is not None else game
+    player = rl.load(rl.shipped_agent("breakout") if agent is None else agent, game=trained_on, **choices)
     check_target(target, player.actions, player.network)
-    return player, None if trajectory is None else rl.Trajectory.load(trajectory)
+    return player, recorded
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

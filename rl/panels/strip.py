@@ -175,7 +175,7 @@ class Strip:
     def _names(self, drawn: Canvas) -> None:
         """Names left of the rows, and which colour is which of the four frames."""
         size = self.grid.text(12)
-        names = {"Q-values": "Q: taken, all", "reward": "reward", "lives": "lives", "shares": "relevance on"}
+        names = {"Q-values": f"{self.scene.decisions.quantity}: taken, all", "reward": "reward", "lives": "lives", "shares": "relevance on"}
         for name, row in self._rows.items():
             y = max(0, row.y + (row.height - line_height(size)) // 2)
             if name == "shares":

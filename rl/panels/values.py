@@ -76,7 +76,8 @@ class QValues:
 
     def background(self, canvas: Canvas) -> None:
         """The caption."""
-        caption(canvas, self.grid, self.box, "Q-value of each action")
+        kind = "Q-value" if self.scene.decisions.quantity == "Q" else self.scene.decisions.quantity
+        caption(canvas, self.grid, self.box, f"{kind} of each action")
 
     def draw(self, canvas: Canvas, moment: Moment) -> None:
         """Names, bars and numbers."""

@@ -23,7 +23,7 @@ from rl.drawing import (
 from rl.explaining import Moment
 from rl.games import display_name
 from rl.panels.base import Grid, Scene
-from rl.targets import IN_WORDS
+from rl.targets import in_words
 
 AGAINST_WORDS, FOR_WORDS = "against", "for"
 SHOWN_MIN = 0.0005
@@ -33,7 +33,7 @@ SHOWN_MIN = 0.0005
 def rule_and_target(scene: Scene) -> str:
     """What decides the relevance, in words."""
     target = scene.decisions.target
-    return f"rules {scene.decisions.composite}  ·  relevance of {IN_WORDS.get(target, target)}"
+    return f"rules {scene.decisions.composite}  ·  relevance of {in_words(target, scene.decisions.quantity)}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from seqxai.rules.pooling import WinnerTakesAll
 from seqxai.rules.product import Proportional
 from seqxai.rules.recurrent import recurrent
 from seqxai.rules.routing import route
+from seqxai.rules.softmax import expectation
 from seqxai.trace.calls import function_name, unsupported
 from seqxai.trace.graph import Node
 from seqxai.trace.operations import TABLE, Operation
@@ -76,17 +77,22 @@ def _fill(node: Node, flow: Flow) -> None:
         flow.book("constant", node, relevance)
 
 
-def _refuse(node: Node, flow: Flow) -> None:
-    reasons = {
-        "softmax": "shares one unit of probability among its inputs; as an attention gate it needs no relevance, here some arrived",
-    }
-    why = reasons.get(node.operation.kind, "has no rule")
-    if node.operation.kind == "softmax" and not flow.structure.gates_fixed:
+def _softmax(node: Node, flow: Flow) -> None:
+    """A gate needs no relevance; what arrives comes from the constants it weighs."""
+    if node.name == "log_softmax":
+        _refuse(node, flow)
+    if not flow.structure.gates_fixed:
         raise UnsupportedOperation(
             f"{node.describe()} (node #{node.index}) is a gate whose product rule gives it a share, but a softmax has no pre-activation "
             "to pass it to; give its products SignalTakesAll and others their rule, with a composite such as "
             "[(both('product', path('lstm')), rules.Half()), ('layer', ...), ('sum', ...)] instead of the argument product."
         )
+    expectation(node, flow)
+
+
+def _refuse(node: Node, flow: Flow) -> None:
+    reasons = {"softmax": "is a logarithm of probabilities, whose parts no rule shares among the scores"}
+    why = reasons.get(node.operation.kind, "has no rule")
     raise UnsupportedOperation(
         f"{node.describe()} (node #{node.index}) {why}; explain a value before it with targets.Unit, "
         "or register a rule with seqxai.register(function, rule)."
@@ -109,7 +115,7 @@ def _custom(node: Node, flow: Flow) -> None:
 STEPS: dict[str, Callable[[Node, Flow], None]] = {
     "route": route, "gate": route, "activation": PASS, "linear": _layer, "convolution": _layer, "add": add, "mul": multiply,
     "mean": mean, "max-pool": _max, "max": _max, "normalisation": normalise, "embedding": looked_up, "fill": _fill,
-    "recurrent": recurrent, "custom": _custom,
+    "recurrent": recurrent, "custom": _custom, "softmax": _softmax,
 }  # fmt: skip
 
 

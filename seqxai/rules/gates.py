@@ -58,7 +58,7 @@ def _half(node: Node, flow: Flow) -> None:
 
 def _shared(node: Node, gated: Gated, flow: Flow) -> None:
     """Gate and signal take their shares by the product rule; the gate's goes on through the gate's own weights."""
-    relevance = _arrived(node, flow)
+    relevance = arrived(node, flow)
     if relevance is None:
         return
     gate = node.inputs[gated.gate]
@@ -85,7 +85,7 @@ def _book_absorbed(node: Node, relevance: Tensor, absorbed: Part, flow: Flow) ->
         flow.book("stabilizer", node, relevance * absorbed)
 
 
-def _arrived(node: Node, flow: Flow) -> Tensor | None:
+def arrived(node: Node, flow: Flow) -> Tensor | None:
     """All that reached a product, as relevance: inside a sum it is what the product contributes."""
     total: Tensor | None = None
     for share, tensor in flow.take(node.output).items():

@@ -108,7 +108,15 @@ class Structure:
             return False
         if isinstance(others[0], torch.nn.Parameter):
             return False
-        return self.ranges.of(node.inputs[0]).gate
+        return self.ranges.of(node.inputs[0]).gate and not self._is_softmax(node.inputs[0])
+
+    @staticmethod
+    def _is_softmax(value: Value) -> bool:
+        """Whether a value holds probabilities: times constants they make an expectation, which depends on the input."""
+        node = value.node
+        while node is not None and node.operation.kind == "route":
+            node = node.inputs[0].node
+        return node is not None and node.operation.kind == "softmax"
 
     def gated(self, node: Node) -> Gated | None:
         """Which factor of a product is the gate; ``None`` if the product is to be shared equally.

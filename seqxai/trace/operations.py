@@ -17,7 +17,7 @@ mean           linear with fixed non-negative coefficients (sum, mean, average p
 max-pool, max  the largest value wins
 normalisation  subtracts a mean and divides by a deviation of the value itself
 recurrent      one layer of a fused LSTM, GRU or RNN kernel, both directions, or one step of a cell
-softmax        peeled at the output, a gate inside
+softmax        peeled at the output, a gate over signals, an expectation over constants
 gate           declares a gate
 fill           overwritten by a constant
 constant       does not depend on the content of its arguments (zeros_like, new_zeros, ...)

@@ -119,7 +119,7 @@ def test_pipes_and_devices_are_not_read(tmp_path):
 @pytest.mark.parametrize("kept", [3, 8, 9, 400, 2000, -1])
 def test_truncated(saved, kept):
     saved.write_bytes(saved.read_bytes()[:kept])
-    text = "is not a safetensors file" if 0 < kept < 9 else "is truncated: its header announces"
+    text = "is no checkpoint: expected one saved by seqxai" if 0 < kept < 9 else "is truncated: its header announces"
     refused(saved, text)
 
 
@@ -136,10 +136,9 @@ def test_pickles_are_named_and_never_opened(tmp_path, monkeypatch):
     torch.save(NatureNetwork(4).state_dict(), torch_file)
     plain.write_bytes(pickle.dumps({"weights": [1.0]}))
     zipped.write_bytes(gzip.compress(b"weights"))
-    refused(torch_file, "a zip archive (PyTorch or stable-baselines3 save this way) which holds pickles")
-    refused(torch_file, "can run code when it is opened, so seqxai never opens it; export the weights as safetensors")
-    refused(plain, "is not a safetensors file but a Python pickle: such a file can run code")
-    refused(zipped, "a gzip archive; unpack it first")
+    refused(torch_file, "is a PyTorch file of an unknown agent (tensors conv1.weight, conv1.bias, conv2.weight, ...)")
+    refused(plain, "is a bare Python pickle; seqxai reads weights saved by torch.save only")
+    refused(zipped, "is no checkpoint in a gzip archive")
 
 
 def test_a_header_that_begins_like_a_pickle_is_none(saved):
@@ -154,7 +153,7 @@ def test_a_header_that_begins_like_a_pickle_is_none(saved):
 def test_other_files(tmp_path):
     text = tmp_path / "notes.txt"
     text.write_text("a text that is long enough to be read")
-    refused(text, "is not a safetensors file; expected a checkpoint saved by seqxai")
+    refused(text, "is no checkpoint: expected one saved by seqxai, Stable-Baselines3 or PyTorch")
     keras = tmp_path / "model.h5"
     keras.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     refused(keras, "an HDF5 file (Keras)")
@@ -196,13 +195,13 @@ def test_wrong_metadata(saved, metadata, text):
 @pytest.mark.parametrize(
     ("field", "value", "text"),
     [
-        ("interpolation", "linear", "the agent was trained with interpolation='linear'; only 'area' is supported"),
+        ("interpolation", "cubic", "trained with interpolation='cubic'; only 'area' and 'linear' and 'linear-antialias' are supported"),
         ("divisor", 1.0, "the agent was trained with divisor=1.0; only 255.0 is supported"),
         ("stack", 1, "the agent was trained with stack=1; only 4 is supported"),
         ("frame_skip", "four", "preprocessing frame_skip='four' should be a int"),
         ("frame_skip", 1, "frame_skip is 1; pooling two frames needs at least 2"),
         ("frame_skip", -4, "frame_skip is -4; pooling two frames needs at least 2"),
-        ("frame_skip", 10**9, "frame_skip should be 2 .. 60 emulator frames, got 1000000000"),
+        ("frame_skip", 10**9, "frame_skip should be 1 .. 60 emulator frames, got 1000000000"),
         ("start_frames", 10**12, "start_frames should be 0 .. 10000 emulator frames, got 1000000000000"),
         ("start_frames", -1, "start_frames should be 0 .. 10000 emulator frames, got -1"),
     ],

@@ -152,8 +152,8 @@ def test_missing_cartridge(monkeypatch, tmp_path, capfd):
 
 
 def test_a_preprocessing_nobody_performs_is_refused():
-    with pytest.raises(InputError, match=r"trained with interpolation='linear'; only 'area' is supported"):
-        Environment("breakout", Preprocessing(interpolation="linear"), seed=0)
+    with pytest.raises(InputError, match=r"trained with interpolation='cubic'; only 'area' and 'linear' and"):
+        Environment("breakout", Preprocessing(interpolation="cubic"), seed=0)
     with pytest.raises(InputError, match="frame_skip is 1; pooling two frames needs at least 2"):
         Environment("breakout", Preprocessing(frame_skip=1), seed=0)
 

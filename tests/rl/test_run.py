@@ -79,7 +79,7 @@ def test_what_does_not_belong_is_named(folder):
     run = rl.load_run(folder)
     assert steps_of(run) == [0, 100_352, 401_408, 800_768]
     assert run.ignored["best.safetensors"] == "as many agent steps as b.safetensors"
-    assert "is not a safetensors file" in run.ignored["replay.safetensors"]
+    assert "is no checkpoint" in run.ignored["replay.safetensors"]
     assert set(run.ignored) == {"best.safetensors", "replay.safetensors"}
 
 
@@ -162,7 +162,7 @@ def test_folders_that_are_none(folder, tmp_path):
     with pytest.raises(CheckpointError, match=r"empty holds no checkpoint: expected files ending in .safetensors"):
         rl.load_run(tmp_path / "empty")
     (tmp_path / "empty" / "x.safetensors").write_bytes(b"something else")
-    with pytest.raises(CheckpointError, match=r"holds no checkpoint: .*the first of 1 files .*is not a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint: .*the first of 1 files .*is no checkpoint"):
         rl.load_run(tmp_path / "empty")
 
 
