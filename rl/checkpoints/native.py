@@ -44,6 +44,8 @@ CANNED_TOLERANCE = 1e-2
 """Half precision on disk moves values by some thousandths."""
 
 AGAIN = "save the agent again with rl.save_agent"
+
+
 def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False) -> None:
     """Write an agent to a file.
 
@@ -78,7 +80,9 @@ def save_agent(agent: Agent, path: str | os.PathLike[str], *, half: bool = False
 
 
 def _check_architecture(agent: Agent) -> None:
-    """Refuse to write what :func:`load` would refuse to read."""
+    """Refuse to write what :func:`load` would refuse to read; a network that carries its layout describes itself."""
+    if isinstance(agent.network, LayoutNetwork):
+        return
     if agent.architecture not in NETWORKS:
         raise InputError(f"unknown network {shown(agent.architecture)}: expected architecture={' or '.join(map(repr, sorted(NETWORKS)))}")
     with torch.device("meta"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rl.commands.common import check_distinct, check_place, progress_bars
+from rl.commands.common import SetOption, announce, check_distinct, check_place, choices_of, progress_bars
 from seqxai.cli.output import JsonFlag, QuietFlag, emit
 from seqxai.errors import InputError
 
@@ -26,6 +26,8 @@ def play(
         int | None, typer.Option(min=2, help="Of a training, only so many, spread by factors of agent steps; all if not given.")
     ] = None,
     steps: Annotated[str | None, typer.Option(metavar="STEPS", help="Of a training, only those: 0,400k,3.1M.")] = None,
+    game: Annotated[str | None, typer.Option(help="The game, where foreign checkpoints do not say it.")] = None,
+    choices: SetOption = None,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides all chance.")] = 0,
     epsilon: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of random actions.")] = 0.01,
     threads: Annotated[int, typer.Option(min=1, max=256, help="Threads of the emulators.")] = 2,
@@ -44,7 +46,8 @@ def play(
 
     films = list(out or [])
     _check_places(films, curve, CURVE_SUFFIXES)
-    agents, ignored = _agents(agent, checkpoints, steps)
+    agents, ignored = _agents(agent, checkpoints, steps, game, choices_of(choices))
+    announce(agents[-1], quiet)
     played = []
     with progress_bars(quiet) as bars, one_thread():
         for loaded in agents:
@@ -74,7 +77,9 @@ def _check_places(films: list[Path], curve: Path | None, suffixes: tuple[str, ..
     check_distinct(*films, curve)
 
 
-def _agents(path: str | None, count: int | None, steps: str | None) -> tuple[list[Agent], dict[str, str]]:
+def _agents(
+    path: str | None, count: int | None, steps: str | None, game: str | None, choices: dict[str, Any]
+) -> tuple[list[Agent], dict[str, str]]:
     """Who plays, by agent steps, and the files of the folder that are no checkpoints, with the reason."""
     import rl
 
@@ -84,8 +89,8 @@ def _agents(path: str | None, count: int | None, steps: str | None) -> tuple[lis
     if not place.is_dir():
         if count is not None or steps is not None:
             raise InputError("--checkpoints and --steps choose among the checkpoints of a training; give its folder, or leave them out")
-        return [rl.load(place)], {}
-    run = rl.load_run(place)
+        return [rl.load(place, game=game, **choices)], {}
+    run = rl.load_run(place, game=game, **choices)
     if count is not None and steps is not None:
         raise InputError("--checkpoints and --steps both choose; give one of them")
     if count is not None:

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float32
 
 from rl.checkpoints.agent import Agent, Score
-from rl.training.parallel import ParallelGames
+from rl.training.parallel import ParallelGames, playable_in_parallel
+from rl.trajectory import decide
 
 EPSILON = 0.01
 """Share of random actions: two equal agents should not play two equal games (0.05 in Mnih et al. 2015, 0.001 in Dopamine)."""
@@ -23,7 +24,7 @@ def play_games(
     epsilon: float = EPSILON,
     progress: Callable[[int], None] | None = None,
 ) -> Float32[np.ndarray, " games"]:
-    """Play whole games, up to 32 side by side.
+    """Play whole games, up to 32 side by side; one after the other where the agent's pictures are not those of the vector environment.
 
     Each place plays a number of games that is fixed beforehand.  Taking the first games that end would favour short
     ones, in which the agent lost.
@@ -39,6 +40,8 @@ def play_games(
     Returns:
         Game points of each.
     """
+    if not playable_in_parallel(agent.preprocessing):
+        return _one_by_one(agent, games, seed, epsilon, progress)
     places = min(games, 32)
     quota = np.full(places, games // places) + (np.arange(places) < games % places)
     parallel = ParallelGames(agent.game, places, seed, threads, agent.preprocessing)
@@ -57,6 +60,18 @@ def play_games(
     finally:
         parallel.close()
     return np.array(scores, np.float32)
+
+
+def _one_by_one(
+    agent: Agent, games: int, seed: int, epsilon: float, progress: Callable[[int], None] | None
+) -> Float32[np.ndarray, " games"]:
+    """Whole games on the emulator itself, each with a seed of its own."""
+    scores = np.zeros(games, np.float32)
+    for game, own in enumerate(np.random.SeedSequence(seed).generate_state(games).tolist()):
+        scores[game] = sum(row["rewards"] for row in decide(agent, seed=own, epsilon=epsilon))
+        if progress is not None:
+            progress(game + 1)
+    return scores
 
 
 def measured(scores: Float32[np.ndarray, " games"]) -> Score:

@@ -19,6 +19,14 @@ from rl.environment import GAME_FRAMES_MAX
 from rl.games import emulator_module, game_actions
 from rl.preprocessing import Preprocessing
 
+SEEN_BY_ALL = ("pooled_frames", "colour", "height", "width", "interpolation", "stack", "stack_padding", "pool_after_resize")
+"""Fields of a preprocessing in which the vector environment has no choice."""
+
+
+def playable_in_parallel(preprocessing: Preprocessing) -> bool:
+    """Whether the vector environment shows an agent what it was trained on; agents of other libraries saw other pictures."""
+    return all(getattr(preprocessing, name) == getattr(Preprocessing(), name) for name in SEEN_BY_ALL)
+
 
 @dataclass(frozen=True)
 class Stepped:

@@ -50,7 +50,7 @@ def agent_of(strength: float, steps: int) -> rl.Agent:
 class InMemory(Checkpoint):
     """A checkpoint that needs no file."""
 
-    agent: rl.Agent
+    agent: rl.Agent = dataclasses.field(kw_only=True)
 
     def load(self):
         return self.agent
@@ -69,7 +69,7 @@ def run(agents, tmp_path_factory):
         )
 
     folder = tmp_path_factory.mktemp("run")
-    return Run(folder, tuple(InMemory(folder / str(a.agent_steps), facts(a), a) for a in agents))
+    return Run(folder, tuple(InMemory(folder / str(a.agent_steps), facts(a), agent=a) for a in agents))
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -11,7 +12,9 @@ from typer.testing import CliRunner
 import rl
 from rl import playing
 from rl.cli import app
+from rl.preprocessing import Preprocessing
 from rl.scores import REFERENCES, Mean, mean_with_interval
+from rl.training.parallel import playable_in_parallel
 from rl.trajectory import decide
 from seqxai.errors import InputError
 from tests.rl.test_evolution import agent_of
@@ -131,3 +134,18 @@ def test_mistakes_end_in_one_sentence_before_anything_is_played(folder, tmp_path
     assert isinstance(result.exception, InputError | rl.checkpoints.native.CheckpointError), result.output
     assert text in str(result.exception)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.atari
+def test_agents_that_see_other_pictures_are_played_one_by_one(folder):
+    """The vector environment would show them what they were never trained on."""
+    agent = dataclasses.replace(rl.load(folder / "0.safetensors"), preprocessing=Preprocessing(interpolation="linear", start_frames=8))
+    told = []
+    points = playing.play_games(agent, 2, 7, epsilon=1.0, progress=told.append)
+    seeds = np.random.SeedSequence(7).generate_state(2).tolist()
+    assert points.tolist() == [sum(row["rewards"] for row in decide(agent, seed=seed, epsilon=1.0)) for seed in seeds]
+    assert told == [1, 2]
+    assert playable_in_parallel(Preprocessing(sticky_probability=0.25, frame_skip=3, start_frames=1, divisor=1.0))
+    for field in ("linear", "linear-antialias"):
+        assert not playable_in_parallel(Preprocessing(interpolation=field))
+    assert not playable_in_parallel(Preprocessing(stack_padding="first"))
