@@ -89,7 +89,8 @@ def explain(
 
     torch.set_num_threads(1)  # steps of a sentence are too small to share: two threads take longer, much longer on a busy machine
     reader = load_model(model, weights, tokenizer, labels)
-    explainer = TextExplainer(reader, method, target, against, composite, epsilon, product)
+    drawn = not as_json or html is not None or png is not None
+    explainer = TextExplainer(reader, method, target, against, composite, epsilon, product, written=drawn)
     source = _Arguments(texts or []) if file is None else _File(file, form, text_column, encoding)
     heading: dict[str, Any] = {"model": model or "sentiment", "method": explainer.described, "scale": scale}
     with ExitStack() as stack:

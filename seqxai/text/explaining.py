@@ -224,6 +224,7 @@ class TextExplainer:
         against: explain the contrast to this label.
         composite, epsilon, product: of LRP, see :func:`attributor`.
         batch: texts that are computed at once.
+        written: find out how words are written one after the other, which only pictures need.
 
     Raises:
         SeqxaiError: for what the model does not know.
@@ -237,6 +238,7 @@ class TextExplainer:
     epsilon: float | None = None
     product: str | ProductRule = "signal-takes-all"
     batch: int = BATCH
+    written: bool = True
     _made: tuple[Attributor, str] = field(init=False, repr=False)
     _target: Target = field(init=False, repr=False)
 
@@ -335,7 +337,7 @@ class TextExplainer:
         told = self._told(scores, names)
         lengths, explained = encoded.lengths.tolist(), found.explained.double().tolist()
         rows, likely = scores.double().tolist(), shares.tolist()
-        ours = isinstance(self.model, TextModel)  # whose words are written as the Treebank has them
+        ours = self.written and isinstance(self.model, TextModel)  # whose words are written as the Treebank has them
         return [
             ExplainedText(
                 words=tuple(encoded.words[i]),

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -199,15 +200,23 @@ class TextScale:
 
     STEPS = 64  # bins for each doubling
     LOWEST = -200  # log2 of the first bin's edge
+    TOGETHER = 4096  # values that are counted at once
 
     def __init__(self) -> None:
         self.count = 0
         self.largest = 0.0
+        self._waiting: list[float] = []
         self._bins = np.zeros(2 * -self.LOWEST * self.STEPS, dtype=np.int64)
 
     def add(self, relevance: Iterable[float]) -> None:
         """Take a text's relevance into account."""
-        magnitudes = np.abs(np.fromiter(relevance, dtype=np.float64))
+        self._waiting += map(abs, relevance)
+        if len(self._waiting) >= self.TOGETHER:
+            self._count_waiting()
+
+    def _count_waiting(self) -> None:
+        magnitudes = np.array(self._waiting, dtype=np.float64)
+        self._waiting.clear()
         if not len(magnitudes):
             return
         self.count += len(magnitudes)
@@ -218,6 +227,7 @@ class TextScale:
     @property
     def value(self) -> float:
         """The scale; 1 if everything is zero, for then any will do."""
+        self._count_waiting()
         if self.largest == 0:
             return 1.0
         if self.count <= EXACT:
@@ -258,12 +268,13 @@ def digits(magnitude: float) -> int | None:
 
 def number(value: float, places: int | None, sign: bool = True) -> str:
     """A number with its sign, U+2212 for minus; zero has none."""
-    text = f"{value:.1e}" if places is None else f"{value:.{places}f}"
-    if not text.strip("-0.") or text.startswith("0.0e"):
-        return text.removeprefix("-")
-    return text.replace("-", "\N{MINUS SIGN}", 1) if value < 0 else f"+{text}" if sign else text
+    text = f"{abs(value):.1e}" if places is None else f"{abs(value):.{places}f}"
+    if value == 0 or (places is not None and abs(value) < 0.6 * 0.1**places and not text.strip("0.")):
+        return text
+    return f"\N{MINUS SIGN}{text}" if value < 0 else f"+{text}" if sign else text
 
 
+@lru_cache(maxsize=32_768)
 def visible(text: str) -> str:
     """A text safe to draw: control, formatting and broken characters as signs one can see, everything else as it is.
 
@@ -312,6 +323,8 @@ def runs(words: Sequence[str]) -> tuple[bool, list[tuple[int, int, bool]]]:
         Whether the whole text runs from right to left, by its first word that has a direction; and (start, stop, right to left) of
         every stretch, in order.
     """
+    if words and all(map(str.isascii, words)):
+        return False, [(0, len(words), False)]
     each = [right_to_left(word) for word in words]
     base = next((way for way in each if way is not None), False)
     told = [i for i, way in enumerate(each) if way is not None]

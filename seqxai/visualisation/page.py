@@ -10,8 +10,8 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
-from html import escape
+from functools import cache, lru_cache
+from html import escape as _escape
 from importlib.resources import files
 from typing import IO, TYPE_CHECKING
 
@@ -61,6 +61,9 @@ FOOT = """</main>
 """
 
 
+escape = lru_cache(maxsize=32_768)(_escape)  # texts repeat their words
+
+
 class TextPage:
     """Takes texts one by one; see :func:`open_text_page`.
 
@@ -106,9 +109,10 @@ def open_text_page(
     with written_whole(path, (".html", ".htm")) as part, tempfile.TemporaryFile("w+", encoding="utf-8", newline="\n") as body:
         page = TextPage(body)
         yield page
+        measured = page.meter.value
         body.seek(0)
         with part.open("w", encoding="utf-8", newline="\n") as final:
-            final.write(_head(page, title, note, page.meter.value if scale is None else scale))
+            final.write(_head(page, title, note, measured if scale is None else scale))
             shutil.copyfileobj(body, final)
             final.write(FOOT)
 

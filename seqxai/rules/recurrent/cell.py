@@ -44,6 +44,8 @@ class Quotient:
     @cached_property
     def absorbed(self) -> Tensor:
         """The fraction of relevance that the offset keeps; all of it where the denominator is 0."""
+        if self.stabilizer.epsilon and self.stabilizer.kind == "signed":  # offset and inverse have the same sign, and neither is 0
+            return self.inverse.abs().mul_(self.stabilizer.epsilon)
         return torch.where(self.inverse == 0, 1.0, self._offset() * self.inverse)
 
 
