@@ -40,7 +40,7 @@ class Size:
         steps: days of weather the network sees.
         epochs, batch: of the training.
         every: every so many days of the test period are explained.
-        points: of integrated gradients, m of eq. 19.6; 1000 in the chapter, see the README.
+        points: of integrated gradients, m of eq. 19.6; as in the chapter.
     """
 
     years: int = 33
@@ -49,7 +49,7 @@ class Size:
     epochs: int = 50
     batch: int = 256
     every: int = 16
-    points: int = 250
+    points: int = 1000
 
 
 QUICK = Size(years=4, training_years=2, steps=60, epochs=2, batch=64, every=24, points=20)
@@ -211,7 +211,7 @@ def snow_cell(case: Case, rho: Tensor, size: Size) -> tuple[list[Line], dict[str
     winter = case.days[(day >= 335) | (day < 91)]
     x = case.data.windows(winter)
     lines: list[Line] = [{"basin": case.name, "quantity": "snow cell", "method": "", "value": cell.unit}]
-    for name, method in (("LRP", explain.lrp), ("IG", explain.integrated(max(20, size.points // 10)))):
+    for name, method in (("LRP", explain.lrp), ("IG", explain.integrated(max(20, size.points // 4)))):
         found = explain.influence(sign * explain.in_batches(method, cell, case.data, winter), x)
         for kind, values in found.items():
             for label, value in zip(report.INPUTS, values, strict=True):
