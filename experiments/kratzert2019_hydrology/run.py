@@ -40,7 +40,7 @@ class Size:
         steps: days of weather the network sees.
         epochs, batch: of the training.
         every: every so many days of the test period are explained.
-        points: of integrated gradients, m of eq. 19.6.
+        points: of integrated gradients, m of eq. 19.6; as in the chapter.
     """
 
     years: int = 33
@@ -118,6 +118,8 @@ def run_basin(name: str, size: Size, options: argparse.Namespace) -> tuple[dict[
     truth = explain.true_precipitation_effects(name, basin, data, days)
     more, seasons = influence_of_days(case, relevance, truth)
     lines += more
+    gap = explain.completeness_gap(case.model, data.windows(days), relevance["IG"])
+    lines.append({"basin": name, "quantity": "largest |ΣR - (f(x) - f(0))|", "method": "IG", "value": f"{gap:.1e}"})
     cells, rho, more = storages(case)
     lines += more
     snow: dict[str, Any] = {}
@@ -209,7 +211,7 @@ def snow_cell(case: Case, rho: Tensor, size: Size) -> tuple[list[Line], dict[str
     winter = case.days[(day >= 335) | (day < 91)]
     x = case.data.windows(winter)
     lines: list[Line] = [{"basin": case.name, "quantity": "snow cell", "method": "", "value": cell.unit}]
-    for name, method in (("LRP", explain.lrp), ("IG", explain.integrated(max(20, size.points // 10)))):
+    for name, method in (("LRP", explain.lrp), ("IG", explain.integrated(max(20, size.points // 4)))):
         found = explain.influence(sign * explain.in_batches(method, cell, case.data, winter), x)
         for kind, values in found.items():
             for label, value in zip(report.INPUTS, values, strict=True):
