@@ -39,13 +39,13 @@ test: $(STAMP)
 test-foreign: $(FOREIGN)/.ready
 	@$(FOREIGN)/bin/python -m pytest -p no:cacheprovider tests/foreign $(TESTS)
 
-$(FOREIGN)/.ready: pyproject.toml constraints.txt constraints-foreign.txt
+$(FOREIGN)/.ready: pyproject.toml constraints-foreign.txt
 	@command -v "$(PYTHON)" >/dev/null 2>&1 || { \
 	  echo "make: no program '$(PYTHON)'; install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@echo "Setting up $(FOREIGN); the first time this takes some minutes ..."
 	@rm -rf $(FOREIGN) && "$(PYTHON)" -m venv $(FOREIGN)
 	@$(FOREIGN)/bin/python -m pip install -qq --disable-pip-version-check \
-	  $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints.txt -c constraints-foreign.txt -e '.[rl,foreign]'
+	  $(if $(TORCH_INDEX),--extra-index-url "$(TORCH_INDEX)") -c constraints-foreign.txt -e '.[rl,foreign]'
 	@touch $@
 
 lint: $(STAMP)

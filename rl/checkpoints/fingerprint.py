@@ -20,7 +20,7 @@ VALUE_MAX = 1000.0
 """Rewards clipped to -1 .. 1 and discounted by 0.99 sum to 100 at most; pictures that no game shows are worth some hundreds."""
 
 DIM, BRIGHT = 1.0, 1000.0
-"""What the pixels give the first layer is 9 to 120 times its bias all through the training of the Breakout agent here; read with the wrong
+"""What the pixels give the first layer is 9 to 115 times its bias all through the training of the Breakout agent here; read with the wrong
 divisor it is 0.04 to 0.5, or 2,400 to 30,000 times (tests/rl/test_foreign_choices.py)."""
 
 EDGE = 0.5

@@ -52,7 +52,7 @@ def _describe(report: dict[str, Any], quiet: bool) -> str:
     if not quiet:
         lines += [("layer", _layer(layer)) for layer in report["layers"]]
     lines += [("assumed", f"{guess['name']} = {guess['value']}: {guess['reason']}") for guess in report["assumed"]]
-    if report["assumed"]:
+    if report["assumed"] and not quiet:
         lines.append(("", f"(say otherwise with --set NAME=VALUE: {', '.join(KNOWN)})"))
     lines += [("warning", warning) for warning in report["warnings"]]
     return "\n".join(f"{name:<12}{text}" for name, text in lines)

@@ -133,6 +133,25 @@ def test_a_wrong_divisor_is_noticed_and_a_right_one_is_not(shipped, tmp_path):
     assert 30 < pixels_over_bias(usual["divided"].network) < 300
 
 
+@pytest.mark.shared
+def test_the_pixels_scale_shows_all_through_a_training(shared, tmp_path):
+    """The numbers of docs/foreign_agents.md and of the thresholds."""
+    ratios = {"right": [], "bright": [], "dim": []}
+    for path in sorted((shared / "agents" / "breakout").glob("*.safetensors")):
+        state = rl.load(path).network.state_dict()
+        tensors = {f"{PLACES[name.split('.')[0]]}.{name.split('.')[1]}": tensor for name, tensor in state.items()}
+        torch.save({f"network.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "divided")
+        tensors["0.weight"] = tensors["0.weight"] / 255
+        torch.save({f"model.net.{name}": tensor for name, tensor in tensors.items()}, tmp_path / "raw")
+        for kind, name, divisor in (("right", "divided", 255), ("right", "raw", 1), ("bright", "divided", 1), ("dim", "raw", 255)):
+            agent = rl.load(tmp_path / name, game="breakout", divisor=divisor)
+            assert len(agent.warnings) == (kind != "right"), (path, kind)
+            ratios[kind].append(pixels_over_bias(agent.network))
+    assert {kind: (f"{min(found):.2g}", f"{max(found):.2g}") for kind, found in ratios.items()} == {
+        "right": ("9.2", "1.1e+02"), "bright": ("2.4e+03", "2.9e+04"), "dim": ("0.036", "0.45"),
+    }  # fmt: skip
+
+
 def test_a_wrong_support_is_noticed(tmp_path):
     network = made(nets.CleanC51)
     network.network[9].bias.view(nets.ACTIONS, nets.ATOMS)[:, -1] += 50
