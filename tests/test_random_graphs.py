@@ -138,13 +138,13 @@ def check(steps: list[tuple[int, int, int]], operations: list[Any], composite: s
 
 
 @pytest.mark.parametrize("composite", ["lrp-0", "epsilon"])
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(steps=st.lists(step, min_size=8, max_size=22))
 def test_a_random_program_closes_its_ledger_or_is_refused(composite: str, steps: list[tuple[int, int, int]]) -> None:
     check(steps, OPERATIONS, composite)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(steps=st.lists(step, min_size=8, max_size=22))
 def test_a_random_piecewise_linear_program_is_never_refused_and_is_gradient_times_input(
     steps: list[tuple[int, int, int]],
@@ -160,7 +160,7 @@ def test_a_random_piecewise_linear_program_is_never_refused_and_is_gradient_time
     assert_close(alone, attribution.relevance[1:], 1e-9, "alone")
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(steps=st.lists(step, min_size=6, max_size=14))
 def test_a_random_program_with_writes_equals_its_own_gradient(steps: list[tuple[int, int, int]]) -> None:
     """Aliases and in-place writes at random places; where autograd itself refuses them, only the ledger is checked."""
