@@ -59,7 +59,7 @@ def scale_line(scale: float, texts: int, colours: ColorSystem | None) -> str:
         return ""
     end = number(scale, digits(scale), sign=False)
     shown = [
-        _style(round(share * STEPS)).render(f" {name} ", color_system=colours)
+        _style(round(share * STEPS), colours).render(f" {name} ", color_system=colours)
         for share, name in ((1.0, f"+{end}"), (-1.0, f"−{end}"))
     ]
     whole = f", one scale for {texts} texts" if texts > 1 else ""
@@ -78,7 +78,7 @@ def _pieces(text: ExplainedText, scale: float, places: int | None, colours: Colo
                 shown = f"{shown}({number(value, places)})"
             step = round(max(-1.0, min(1.0, value / scale)) * STEPS)
             plain = colours is None or abs(step) < FAINT * STEPS
-            parts.append(shown if plain else _style(step).render(shown, color_system=colours))
+            parts.append(shown if plain else _style(step, colours).render(shown, color_system=colours))
             columns += cell_len(shown)
         yield ("" if colours else " ").join(parts), columns + (0 if colours else len(parts) - 1)
     if not text.words:
@@ -86,11 +86,18 @@ def _pieces(text: ExplainedText, scale: float, places: int | None, colours: Colo
 
 
 @lru_cache(maxsize=2 * STEPS + 1)
-def _style(step: int) -> Style:
-    """Background, and black or white on it, whichever is easier to read; an underline where negative."""
-    from rich.color import Color
+def _style(step: int, colours: ColorSystem | None) -> Style:
+    """Background, and black or white on it, whichever is easier to read; an underline where negative.
+
+    Of the eight colours every terminal has, the letters have red or blue, of strong words the background.
+    """
+    from rich.color import Color, ColorSystem
     from rich.style import Style
 
+    if colours not in (ColorSystem.TRUECOLOR, ColorSystem.EIGHT_BIT):
+        hue = Color.parse("red" if step > 0 else "blue")
+        strong = abs(step) > STEPS / 3
+        return Style(color=Color.parse("white") if strong else hue, bgcolor=hue if strong else None, underline=step < 0)
     red, green, blue = (int(c) for c in colour_table()[STEPS + step * 2 // 3])
     light = 0.2126 * (red / 255) ** 2.2 + 0.7152 * (green / 255) ** 2.2 + 0.0722 * (blue / 255) ** 2.2
     ink = Color.from_rgb(0, 0, 0) if light > 0.18 else Color.from_rgb(255, 255, 255)

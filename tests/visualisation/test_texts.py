@@ -144,6 +144,8 @@ def test_a_terminal_shows_signs_with_and_without_colours():
     ]
     assert cold_red < cold_blue
     assert warm_red > warm_blue
+    eight = text_lines(text, 1.2, colours=ColorSystem.STANDARD)[1]
+    assert eight == "  \x1b[4;34mnot?\x1b[0m \x1b[37;41mbad\x1b[0m"
 
 
 def test_long_lines_are_wrapped_and_every_word_is_there():
