@@ -125,6 +125,7 @@ def test_a_run_that_goes_on_draws_the_same_and_nothing_across_its_beginning(tmp_
     for field in dataclasses.fields(batches[0]):
         np.testing.assert_array_equal(*(getattr(batch, field.name) for batch in batches))
     twin.begin_anew()
+    assert {23, 24, 25} <= set().union(*(check(again, twin, seed) for seed in range(3))), "where the killed run wrote on the ring"
     for _ in range(8):
         twin.write(again)
     drawn = set().union(*(check(again, twin, seed) for seed in range(6)))
