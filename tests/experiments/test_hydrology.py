@@ -160,3 +160,35 @@ def test_the_figures_show_both_methods(small, hydrology):
     assert any("b   LRP" in text.get_text() for axes in figure.axes for text in axes.texts)
     figure = hydrology.figures.influence({"A": small.shown})
     assert [text.get_text() for text in figure.axes[1].get_legend().get_texts()] == ["LRP", "integrated gradients", "truth"]
+
+
+# ---- what is in the repository -----------------------------------------------------------------------------------------
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results(hydrology):
+    text = (EXPERIMENT / "README.md").read_text(encoding="utf-8")
+    written = text.split(hydrology.report.BEGIN)[1].split(hydrology.report.END)[0]
+    assert written.strip() == hydrology.report.tables(EXPERIMENT).strip()
+
+
+def test_what_the_readme_says_holds_in_the_results(hydrology):
+    value = {(r["basin"], r["quantity"], r["method"]): float(r["value"]) for r in hydrology.report.read(EXPERIMENT / "results.csv")}
+    for basin, published in (("A", 0.76), ("B", 0.72)):
+        assert value[basin, "NSE test", ""] > published
+    agreement = "agreement with true effects of precipitation"
+    assert value["B", agreement, "IG"] > 0.95
+    assert value["B", agreement, "LRP"] > 0.7
+    assert value["A", agreement, "LRP"] < value["A", agreement, "IG"] < 0.7  # in A neither finds it
+    for basin, storage in (("A", "SWE"), ("A", "LZS"), ("B", "UZS"), ("B", "LZS")):
+        assert value[basin, f"{storage}: cells with |ρ| > 0.5", ""] >= 5
+    assert value["A", "snow cell, relevance: precipitation", "IG"] > 0 > value["A", "snow cell, relevance: radiation", "IG"]
+    assert value["A", "snow cell, slope: radiation", "IG"] > 0  # which is why its sign cannot be read from relevance
+    assert value["A", "snow cell, slope: tmin", "IG"] < 0 > value["A", "snow cell, slope: tmin", "LRP"]
+    assert value["A", "largest |ΣR - (f(x) - f(0))|", "IG"] < 0.01
+    seasons = hydrology.report.read(EXPERIMENT / "seasons.csv")
+    median = {(r["basin"], r["quantity"], r["method"], int(r["from"])): float(r["q50"]) for r in seasons}
+    melt = median["A", "TSOI", "IG", 100]
+    assert melt == max(median["A", "TSOI", "IG", day] for day in (1, 100, 160, 200, 300))
+    assert melt > 2 * median["A", "TSOI", "IG", 300]
+    assert min(median["A", "memory of precipitation", "truth", day] for day in (1, 160, 200, 300)) > 200
+    assert max(median["A", "memory", "LRP", day] for day in (1, 100, 160, 200, 300)) < 150
