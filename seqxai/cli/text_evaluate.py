@@ -230,8 +230,9 @@ def _write_table(path: Path, found: dict[str, Selectivity]) -> None:
 
 def _described(result: dict[str, Any]) -> str:
     """The report as lines of text: a table for each order, the best method first."""
+    kind = "sentence" if result["sentences"] == 1 else "sentences"
     lines = [
-        f"{result['sentences']} {'sentence' if result['sentences'] == 1 else 'sentences'} of at least {result['min_length']} words ({result['left_out']} shorter ones left out); "
+        f"{result['sentences']} {kind} of at least {result['min_length']} words ({result['left_out']} shorter ones left out); "
         f"accuracy {100 * result['accuracy']:.1f} %"
     ]
     for order, title in ORDERS.items():
