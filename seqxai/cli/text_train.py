@@ -205,10 +205,11 @@ def _described(session: Session, report: dict[str, Any]) -> str:
     settings = session.settings
     kind = f"{'bidirectional ' if settings.bidirectional else ''}{settings.cell.upper()}"
     size = session.out.stat().st_size / 1e6
+    whole = "" if report["sentences"] == report["texts"] else f" ({report['sentences']:,} whole)"
     parts = [
         f"model       {session.out}: {kind} of {settings.hidden_size} units on {settings.embedding_size} numbers a word, "
         f"{report['words']:,} words, {len(report['labels'])} classes; {size:.1f} MB\n"
-        f"trained on  {report['texts']:,} texts ({report['sentences']:,} whole), {len(report['history'])} epochs, "
+        f"trained on  {report['texts']:,} texts{whole}, {len(report['history'])} epochs, "
         f"the best was {report['best_epoch']}"
     ]
     for name in ("validation", "test"):

@@ -20,7 +20,6 @@ from seqxai.text.tokens import normalise, tokenise
 from seqxai.text.vocabulary import Vocabulary
 
 FORMAT = "seqxai-text-model"
-SIZE_MAX = 100_000
 LAYERS_MAX = 100
 SHIPPED = Path(__file__).parent / "models" / "sentiment.safetensors"
 
@@ -145,11 +144,27 @@ def load(path: str | os.PathLike[str] | None = None) -> TextModel:
         raise CheckpointError(f"{path}: the labels should be at least two different texts, got {str(labels)[:60]}; train it again")
     if not isinstance(facts["report"], dict):
         raise CheckpointError(f"{path}: the report should be an object, got {str(facts['report'])[:60]}; train it again")
-    with torch.device("meta"):
+    _check_sizes(path, settings, len(vocabulary), tensors)
+    with torch.random.fork_rng(devices=[]):  # on the device "meta" the layers would import half of torch's compiler: 3 s
         network = TextClassifier(settings, len(vocabulary), len(labels))
     storage.check_tensors(path, tensors, network.state_dict())
     network.load_state_dict({name: tensor.to(torch.float32) for name, tensor in tensors.items()}, assign=True)
     return TextModel(network.eval().requires_grad_(False), vocabulary, tuple(labels), settings, facts["report"])
+
+
+def _check_sizes(path: str | os.PathLike[str], settings: Settings, words: int, tensors: dict[str, torch.Tensor]) -> None:
+    """Refuse sizes that the file's own tensors contradict, before memory is taken for them."""
+    hidden = settings.hidden_size
+    expected = {
+        "embedding.weight": (words, settings.embedding_size),
+        "recurrent.weight_hh_l0": ({"lstm": 4, "gru": 3}[settings.cell] * hidden, hidden),
+    }
+    for name, shape in expected.items():
+        found = tuple(tensors[name].shape) if name in tensors else "none"
+        if found != shape:
+            raise CheckpointError(f"{path}: the tensor {name!r} should have shape {shape}, got {found}; train it again")
+    if settings.layers > LAYERS_MAX:
+        raise CheckpointError(f"{path}: the settings ask for {settings.layers} layers; copy or download the file again")
 
 
 def _settings(path: str | os.PathLike[str], stored: Any) -> Settings:
@@ -161,8 +176,6 @@ def _settings(path: str | os.PathLike[str], stored: Any) -> Settings:
         if type(stored[field.name]) is not type(field.default):
             kind, value = type(field.default).__name__, stored[field.name]
             raise CheckpointError(f"{path}: the setting {field.name} should be a {kind}, got {str(value)[:60]!r}; train it again")
-    if max(stored["embedding_size"], stored["hidden_size"]) > SIZE_MAX or stored["layers"] > LAYERS_MAX:
-        raise CheckpointError(f"{path}: the settings ask for a network of absurd size; copy or download the file again")
     try:
         return Settings(**stored)
     except InputError as error:

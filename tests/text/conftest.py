@@ -15,8 +15,8 @@ GOOD, BAD = ("good", "great", "fine"), ("bad", "awful", "dull")
 def sentences() -> list[tuple[str, str]]:
     """Negation turns the label round."""
     return [
-        (f"The {noun} {verb} {mode} {word}.", "positive" if (word in GOOD) == (mode != "not") else "negative")
-        for noun in ("film", "book", "play")
+        (f"{begin} {verb} {mode} {word}.", "positive" if (word in GOOD) == (mode != "not") else "negative")
+        for begin in ("The film", "The book", "I think the play")
         for verb in ("is", "was")
         for mode in ("not", "very", "so")
         for word in GOOD + BAD

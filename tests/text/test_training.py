@@ -190,3 +190,22 @@ def test_the_treebank_has_its_polarity(session):
     result = evaluate(state.network, session.vocabulary, LABELS, [Labelled(("good",), label, 1) for label in LABELS])
     assert result["polarity"]["texts"] == 4
     assert result["polarity"]["accuracy"] == 0.5
+
+
+def test_every_epoch_has_chance_of_its_own(session):
+    still = replace(QUICK, learning_rate=1e-30, weight_decay=0.0, epochs=2)
+    first, second = epochs(begin(SMALL, still, len(session.vocabulary), 2), still, session.texts, session.validation)
+    assert first.validation_loss == second.validation_loss  # nothing was learned, so that what differs is dropout alone
+    assert first.loss != second.loss
+
+
+def test_forgotten_words_are_unknown_and_padding_stays(session):
+    seen = []
+    forgetful = replace(QUICK, word_dropout=0.5, epochs=1)
+    state = begin(SMALL, forgetful, len(session.vocabulary), 2)
+    state.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    list(epochs(state, forgetful, session.texts, session.validation))
+    unknown = sum(int((tokens == 1).sum()) for tokens, _ in seen)
+    words = sum(int(lengths.sum()) for _, lengths in seen)
+    assert all(((tokens != 0).sum(dim=1) == lengths).all() for tokens, lengths in seen)
+    assert 0.4 < unknown / words < 0.6
