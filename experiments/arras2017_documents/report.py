@@ -70,7 +70,7 @@ def _table(columns: list[str], rows: list[list[str]]) -> list[str]:
 
 def draw(path: Path, document: Document, relevance: dict[str, np.ndarray], results: list[dict[str, object]]) -> None:
     """One document in the colours of both classifiers, and what the kinds of words receive."""
-    figure = Figure(figsize=(11, 5.4), layout="constrained")
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplot_mosaic([["BoW/SVM", "shares"], ["LSTM", "shares"]], width_ratios=[2.2, 1])
     for model in MODELS:
@@ -81,7 +81,7 @@ def draw(path: Path, document: Document, relevance: dict[str, np.ndarray], resul
         figure.savefig(file, format="png", dpi=110)
 
 
-def _coloured(axes: Axes, words: tuple[str, ...], relevance: np.ndarray, width: int = 72) -> None:
+def _coloured(axes: Axes, words: tuple[str, ...], relevance: np.ndarray, width: int = 96) -> None:
     """The words of a text on their colours, wrapped."""
     values = relevance[: len(words)]
     colours = colourise(values[None], float(np.abs(values).max()))[0] / 255
@@ -95,7 +95,7 @@ def _coloured(axes: Axes, words: tuple[str, ...], relevance: np.ndarray, width: 
             bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.5},
         )  # fmt: skip
         column += len(word) + 1
-    axes.set(xlim=(-0.5, width + 1), ylim=(max(row, 7) + 0.7, -0.7))
+    axes.set(xlim=(-0.5, width + 1), ylim=(max(row, 5) + 0.7, -0.7))
     axes.axis("off")
 
 
@@ -106,11 +106,12 @@ def _bars(axes: Axes, results: list[dict[str, object]]) -> None:
     for shift, model in zip((-0.27, 0, 0.27), (*MODELS, "neither"), strict=True):
         for place, kind in enumerate(kinds):
             found = [float(str(line["value"])) for line in results if line["measure"] == kind and line["model"] == model]
-            axes.barh(place + shift, np.mean(found), 0.25, color=COLOURS.get(model, "0.7"), label=None if place else model)
+            label = None if place else "share of the words" if model == "neither" else model
+            axes.barh(place + shift, np.mean(found), 0.25, color=COLOURS.get(model, "0.7"), label=label)
             axes.plot(found, [place + shift] * len(found), ".", color="black", ms=3)
     axes.set(yticks=range(len(kinds)), yticklabels=[kind.removeprefix("relevance on ").replace(" (", "\n(") for kind in kinds])
     axes.set(xlabel="share of the positive relevance, %")
     axes.invert_yaxis()
     axes.tick_params(labelsize=8)
-    axes.legend(labels=[*MODELS, "share of the words"], frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

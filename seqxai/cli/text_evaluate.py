@@ -34,7 +34,8 @@ def evaluate(
     data: Annotated[Path, typer.Argument(metavar="DATA", help="Labelled texts: CSV, TSV, JSON lines or trees.")],
     model: Annotated[Path | None, typer.Option(metavar="FILE", help="A model of `text train`; the shipped one by default.")] = None,
     methods: Annotated[
-        str | None, typer.Option(metavar="NAMES", help=f"With commas between: {LRP} (with --product), {', '.join(TEN)}. All by default.")
+        str | None,
+        typer.Option(metavar="NAMES", help=f"With commas between: {', '.join(TEN)} (these by default), or {LRP} with --product."),
     ] = None,
     product: Annotated[
         str | None, typer.Option(help=f"The gate rule of {LRP}: signal-takes-all, half, proportional or absolute.")
@@ -229,8 +230,9 @@ def _write_table(path: Path, found: dict[str, Selectivity]) -> None:
 
 def _described(result: dict[str, Any]) -> str:
     """The report as lines of text: a table for each order, the best method first."""
+    kind = "sentence" if result["sentences"] == 1 else "sentences"
     lines = [
-        f"{result['sentences']} sentences of at least {result['min_length']} words ({result['left_out']} shorter ones left out); "
+        f"{result['sentences']} {kind} of at least {result['min_length']} words ({result['left_out']} shorter ones left out); "
         f"accuracy {100 * result['accuracy']:.1f} %"
     ]
     for order, title in ORDERS.items():

@@ -111,7 +111,11 @@ def bootstrap(values: Tensor, level: float = 0.95, draws: int = 2000, seed: int 
     """
     generator = torch.Generator().manual_seed(seed)
     values = values.double().cpu()
-    means = torch.stack([values[torch.randint(len(values), values.shape, generator=generator)].mean() for _ in range(draws)])
+    together = max(1, 500_000 // len(values))  # draws at a time: memory does not grow with them
+    means = torch.cat([
+        values[torch.randint(len(values), (min(together, draws - done), len(values)), generator=generator)].mean(1)
+        for done in range(0, draws, together)
+    ])  # fmt: skip
     outside = (1 - level) / 2
     low, high = torch.quantile(means, torch.tensor([outside, 1 - outside], dtype=torch.float64)).tolist()
     return low, high

@@ -164,3 +164,19 @@ def test_the_tables_of_the_readme_are_those_of_the_results(toy: Any) -> None:
     text = (EXPERIMENT / "README.md").read_text()
     written = text.split(toy.report.BEGIN)[1].split(toy.report.END)[0]
     assert written.strip() == toy.report.tables(EXPERIMENT).strip()
+
+
+def test_what_the_readme_claims_holds_in_the_results(toy: Any) -> None:
+    found: dict[tuple[str, str], list[float]] = {}
+    for line in toy.report.read(EXPERIMENT / "results.csv"):
+        found.setdefault((line["measure"], line["model"]), []).append(float(line["value"]))
+    stop, topic = (f"relevance on {toy.run.KIND_NAMES[kind]}" for kind in ("stop", "topic"))
+    vectors = "10 nearest neighbours of the documents' vectors"
+    for seed in range(3):
+        assert found[stop, "LSTM"][seed] > 2 * found[stop, "BoW/SVM"][seed]
+        assert found[topic, "BoW/SVM"][seed] > found[topic, "LSTM"][seed] > 1.5 * found[topic, "neither"][seed]
+        assert found["five most relevant words in common", "neither"][seed] > 1.5 * found["the same by chance", "neither"][seed]
+        assert found[vectors, "BoW/SVM"][seed] > found[vectors, "LSTM"][seed] + 5 > found[vectors, "neither"][seed] + 10
+    words = toy.report.read(EXPERIMENT / "words.csv")
+    learning = next(line["words"].split() for line in words if (line["topic"], line["model"]) == ("learning", "BoW/SVM"))
+    assert {"guide", "user", "read", "more"} <= set(learning)

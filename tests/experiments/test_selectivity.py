@@ -60,10 +60,9 @@ def test_the_claims_are_those_of_the_section(toy: Any) -> None:
 
 
 def test_the_program_runs_end_to_end_and_reads_relevance_again(toy: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    methods = ["LRP-all", "LRP-half", "Gradient x Input", "Gradient", "CD"]
+    methods = ["LRP-all", "Gradient x Input", "CD"]
     monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--out", str(tmp_path), "--methods", *methods])
     toy.run.main()
-    first = (tmp_path / "results.csv").read_text()
     results = toy.report.read(tmp_path / "results.csv")
     assert [line["method"] for line in results] == 2 * [*methods, "random"]
     by_order = {order: {line["method"]: line for line in results if line["order"] == order} for order in toy.report.ORDERS}
@@ -73,8 +72,9 @@ def test_the_program_runs_end_to_end_and_reads_relevance_again(toy: Any, tmp_pat
     assert float(by_order["decreasing"]["LRP-all"]["mean"]) < float(by_order["decreasing"]["random"]["mean"])
     assert (tmp_path / "figure.png").stat().st_size > 5000
     monkeypatch.setattr(toy.run, "relevance_by_word", lambda *_: pytest.fail("explained again"))
-    toy.run.main()
-    assert (tmp_path / "results.csv").read_text() == first
+    again = toy.run.relevances(*toy.run.invented(), methods, tmp_path)
+    assert list(again) == methods
+    assert all(bool(relevance.any()) for relevance, _ in again.values())
 
 
 def test_the_tables_of_the_readme_are_those_of_the_results(toy: Any) -> None:
@@ -91,21 +91,14 @@ def test_what_holds_of_the_figure_holds_in_the_results(toy: Any) -> None:
     }
     assert max(float(line["largest_std"]) for line in results) < 0.02  # as in the caption of the figure
     mean = {(line["order"], line["method"]): float(line["mean"]) for line in results}
-    verdict = {
-        (line["order"], line["first"], line["relation"], line["second"]): line["verdict"]
-        for line in toy.report.read(EXPERIMENT / "orderings.csv")
-    }
-    strong = ("Occlusion f-diff", "Occlusion P-diff", "LRP-all", "CD", "Gradient x Input")
-    for method in strong:
+    for method in ("Occlusion f-diff", "Occlusion P-diff", "LRP-all", "CD", "Gradient x Input"):
         for weak in ("LRP-prop", "LRP-abs", "LRP-half", "random", "Gradient"):
             assert mean["decreasing", method] < mean["decreasing", weak] - 15
             assert mean["increasing", method] > mean["increasing", weak] + 15
-    for key in (
-        ("decreasing", "Occlusion f-diff", "same", "LRP-all"),
-        ("decreasing", "CD", "same", "LRP-all"),
-        ("decreasing", "Gradient x Input", "better", "Gradient"),
-        ("decreasing", "Gradient", "better", "random"),
-        ("increasing", "Occlusion P-diff", "better", "Occlusion f-diff"),
-        ("increasing", "Gradient x Input", "better", "random"),
-    ):
-        assert verdict[key] == "holds", key
+    verdicts = toy.report.read(EXPERIMENT / "orderings.csv")
+    assert [(line["order"], line["first"], line["second"], line["verdict"]) for line in verdicts if line["verdict"] != "holds"] == [
+        ("decreasing", "LRP-abs", "random", "differs"),
+        ("increasing", "CD", "Gradient x Input", "undecided"),
+        ("increasing", "LRP-abs", "random", "differs"),
+    ]
+    assert len(verdicts) == len(toy.report.claims()) == 21
