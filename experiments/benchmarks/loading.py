@@ -55,9 +55,10 @@ def main() -> None:
             command = [sys.executable, str(HERE / "_load_one.py"), str(path)]
             rows = [json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout) for _ in range(RUNS)]
             clock, worked = ([row[i] for row in rows] for i in (0, 1))
+            size, middle = path.stat().st_size / 1e6, statistics.median(clock)
             print(
-                f"{rows[0][2]:<20}{path.stat().st_size / 1e6:5.1f} MB   {min(clock):.2f} s on the clock at best, {statistics.median(clock):.2f} s in "
-                f"the middle; {min(worked):.2f} s of the processor"
+                f"{rows[0][2]:<20}{size:5.1f} MB   {min(clock):.2f} s on the clock at best, {middle:.2f} s in the middle; "
+                f"{min(worked):.2f} s of the processor"
             )
 
 
