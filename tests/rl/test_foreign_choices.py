@@ -133,6 +133,7 @@ def test_a_wrong_divisor_is_noticed_and_a_right_one_is_not(shipped, tmp_path):
     assert 30 < pixels_over_bias(usual["divided"].network) < 300
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_pixels_scale_shows_all_through_a_training(shared, tmp_path):
     """The numbers of docs/foreign_agents.md and of the thresholds."""
@@ -239,7 +240,7 @@ def test_stacks_begin_black_or_with_the_first_frame(shipped):
 
 def test_sticky_actions_change_play_and_not_its_repetition(shipped):
     agent = dataclasses.replace(shipped, preprocessing=Preprocessing(sticky_probability=0.25))
-    one, again, without = (rl.record(a, seed=5, decisions=40) for a in (agent, agent, shipped))
+    one, again, without = (rl.record(a, seed=5, decisions=30) for a in (agent, agent, shipped))
     np.testing.assert_array_equal(one.planes[:], again.planes[:])
     assert (one.planes[:] != without.planes[:]).any()
 
@@ -283,7 +284,7 @@ def test_convert_a_folder(tmp_path):
 def test_a_policy_s_film_says_logit(tmp_path):
     torch.save(made(nets.CleanPPO).state_dict(), tmp_path / "ppo.pt")
     out = tmp_path / "x.apng"
-    done = run("video", "--agent", tmp_path / "ppo.pt", "--game", "breakout", "--seconds", "0.2", "--target", "LEFT", "--out", out, "-q")
+    done = run("video", "--agent", tmp_path / "ppo.pt", "--game", "breakout", "--seconds", "0.14", "--target", "LEFT", "--out", out, "-q")
     assert done.exit_code == 0, (done.output, done.exception)
     assert "relevance propagation of logit(LEFT)" in (tmp_path / "x.caption.txt").read_text()
     agent = rl.load(tmp_path / "ppo.pt", game="breakout")
