@@ -240,7 +240,7 @@ def test_stacks_begin_black_or_with_the_first_frame(shipped):
 
 def test_sticky_actions_change_play_and_not_its_repetition(shipped):
     agent = dataclasses.replace(shipped, preprocessing=Preprocessing(sticky_probability=0.25))
-    one, again, without = (rl.record(a, seed=5, decisions=30) for a in (agent, agent, shipped))
+    one, again, without = (rl.record(a, seed=5, decisions=40) for a in (agent, agent, shipped))
     np.testing.assert_array_equal(one.planes[:], again.planes[:])
     assert (one.planes[:] != without.planes[:]).any()
 
