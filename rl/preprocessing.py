@@ -208,7 +208,10 @@ def resize(
 
 
 def grey_of(screen: UInt8[np.ndarray, "rows columns 3"]) -> UInt8[np.ndarray, "rows columns"]:
-    """Luminance of red, green and blue in parts of 2**14, rounded, as OpenCV and the emulator's palette have it (ITU-R BT.601)."""
+    """Luminance of red, green and blue in parts of 2**14, rounded, as the emulator's palette has it (ITU-R BT.601).
+
+    OpenCV differs by one grey level at most.
+    """
     parts = screen.astype(np.int32) @ np.array([4899, 9617, 1868], np.int32)
     return ((parts + (1 << 13)) >> 14).astype(np.uint8)
 

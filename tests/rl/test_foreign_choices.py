@@ -133,6 +133,7 @@ def test_a_wrong_divisor_is_noticed_and_a_right_one_is_not(shipped, tmp_path):
     assert 30 < pixels_over_bias(usual["divided"].network) < 300
 
 
+@pytest.mark.slow
 @pytest.mark.shared
 def test_the_pixels_scale_shows_all_through_a_training(shared, tmp_path):
     """The numbers of docs/foreign_agents.md and of the thresholds."""
@@ -283,7 +284,7 @@ def test_convert_a_folder(tmp_path):
 def test_a_policy_s_film_says_logit(tmp_path):
     torch.save(made(nets.CleanPPO).state_dict(), tmp_path / "ppo.pt")
     out = tmp_path / "x.apng"
-    done = run("video", "--agent", tmp_path / "ppo.pt", "--game", "breakout", "--seconds", "0.2", "--target", "LEFT", "--out", out, "-q")
+    done = run("video", "--agent", tmp_path / "ppo.pt", "--game", "breakout", "--seconds", "0.14", "--target", "LEFT", "--out", out, "-q")
     assert done.exit_code == 0, (done.output, done.exception)
     assert "relevance propagation of logit(LEFT)" in (tmp_path / "x.caption.txt").read_text()
     agent = rl.load(tmp_path / "ppo.pt", game="breakout")

@@ -405,7 +405,7 @@ def test_ten_thousand_mutated_files(tmp_path):
     assert 0.3 < run_mutations(10_000, tmp_path) < 1
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(victim=st.integers(0, len(VICTIMS) - 1), place=st.floats(0, 1), patch=st.binary(min_size=1, max_size=12))
 def test_patched_files(victim, place, patch, tmp_path):
     content = bytearray(VICTIMS[victim])
@@ -414,7 +414,7 @@ def test_patched_files(victim, place, patch, tmp_path):
     survive(bytes(content), tmp_path / "x")
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(head=st.sampled_from([b"", b"PK\x03\x04", b"\x1f\x8b\x08", b"\x80\x02", b"\x80\x04"]), rest=st.binary(max_size=300))
 def test_bytes_at_random(head, rest, tmp_path):
     assert survive(head + rest, tmp_path / "x") is not None
