@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import rl
 from rl.checkpoints import Score
 from rl.checkpoints.sequential import OBSERVATION, PREPROCESSING
-from rl.network import NipsNetwork
+from rl.network import NatureNetwork, NipsNetwork
 from rl.preprocessing import Preprocessing
 from seqxai.errors import CheckpointError, InputError
 
@@ -142,7 +142,7 @@ def test_one_checkpoint_is_no_comparison(folder):
         ({"game": "boxing"}, "the game of c.safetensors is breakout, of e.safetensors boxing"),
         ({"actions": ("FIRE", "NOOP", "RIGHT", "LEFT")}, "the actions of c.safetensors is NOOP FIRE RIGHT LEFT, of e.saf"),
         ({"preprocessing": Preprocessing(frame_skip=3)}, "c.safetensors is frame_skip=4, of e.safetensors frame_skip=3"),
-        ({"architecture": "nature"}, "the network of c.safetensors is nips, of e.safetensors nature"),
+        ({"architecture": "nature", "network": NatureNetwork(4).eval()}, "the network of c.safetensors is nips, of e.safetensors nature"),
     ],
 )
 def test_different_trainings_are_refused(folder, small, monkeypatch, change, text):

@@ -28,6 +28,7 @@ class Repeated(Decisions):
     def __init__(self, explained, times):
         self.explained, self.times = explained, times
         self.method, self.composite, self.target = explained.method, explained.composite, explained.target
+        self.rules, self.quantity = explained.rules, explained.quantity
         short = explained.trajectory
         arrays = {
             name: np.concatenate([getattr(short, name)] * times)
