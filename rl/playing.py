@@ -111,8 +111,9 @@ def draw_curve(path: str | os.PathLike[str], played: Sequence[Played]) -> None:
     if reference is not None:
         for name, value, style in (("human", reference.human, (0, (5, 2))), ("random", reference.random, (0, (1, 2)))):
             axes.axhline(value, color="#555b66", linestyle=style, linewidth=1, label=f"{name}: {value:g}")
+    games = "1 game" if len(played[0].points) == 1 else f"{len(played[0].points)} games"
     axes.set_xlabel("agent steps, millions")
-    axes.set_ylabel(f"{display_name(played[0].game)}: points, {len(played[0].points)} games each")
+    axes.set_ylabel(f"{display_name(played[0].game)}: mean points of {games}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     path = Path(path)
