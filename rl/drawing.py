@@ -223,6 +223,11 @@ def colour_bar(canvas: Canvas, box: Box, palette: Palette = RED_BLUE) -> None:
     canvas[box.y : box.bottom, box.x : box.right] = diverging(ramp, np.zeros_like(ramp), palette)
 
 
+def _room(words: Sequence[tuple[str, Colour]], size: int, gap: int) -> int:
+    """Pixels that words take beside each other."""
+    return sum(text_width(text, size) + gap for text, _ in words) - gap
+
+
 def draw_words(canvas: Canvas, words: Sequence[tuple[str, Colour]], box: Box, size: int, gap: int, least: int = SIZE_MIN) -> None:
     """Write words of several colours in one line, smaller where they are too long; then the first is cut, then the last.
 
@@ -234,13 +239,10 @@ def draw_words(canvas: Canvas, words: Sequence[tuple[str, Colour]], box: Box, si
         gap: pixels between words at the full size.
         least: the smallest size before words are cut.
     """
-    def room(letters: int) -> int:
-        return sum(text_width(text, letters) + gap for text, _ in words) - gap
-
-    while size > least and room(size) > box.width:
+    while size > least and _room(words, size, gap) > box.width:
         size -= 1
     x, y = box.x, box.y + (box.height - line_height(size)) // 2
-    spare = box.width - room(size)
+    spare = box.width - _room(words, size, gap)
     for index, (text, colour) in enumerate(words):
         width = text_width(text, size)
         if index == 0 and spare < 0:

@@ -245,30 +245,9 @@ class LRP(Attributor):
         if several and len({s.explained.shape for s in seeds}) > 1:
             raise TargetError("Several targets must explain the same number of samples.")
 
-        versions = _versions(trace)
-
-        def again(booking: bool = False, at: str | None = None) -> Any:
-            if _versions(trace) != versions:
-                raise InputError(
-                    "The model's weights changed since this was explained, so its run cannot be walked again; ask for the ledger and for "
-                    "at(...) before the next update, or explain again."
-                )
-            with torch.inference_mode(False):
-                return walk(booking, at)
-
-        def walk(booking: bool, at: str | None = None) -> Any:
-            self.cache.begin()
-            watched = trace.at(at) if at is not None else None
-            walks = [
-                propagate(trace, self.composite, seed, structure=structure, cache=self.cache, booking=booking, watched=watched)
-                for seed in seeds
-            ]
-            if watched is not None:
-                return _seen(walks, watched, several)
-            return _joined(walks, several)
-
+        run = _Run(trace, structure, seeds, several, self.composite, self.cache, _versions(trace))
         self.composite.check_paths(trace)
-        found = walk(self.keeps_ledger)
+        found = run.walk(self.keeps_ledger)
         refuse_nan(trace, found.relevance)
         single = not isinstance(inputs, (tuple, list))
         explained = torch.stack([s.explained for s in seeds]) if several else seeds[0].explained
@@ -283,7 +262,7 @@ class LRP(Attributor):
             _find_batch=lambda: batch_dimension(trace, seeds[0].value, seeds[0].explained.numel(), seeds[0].dimension),
             output_batch=seeds[0].dimension if seeds[0].value is output else 0,
             _ledger=found.ledger,
-            _walk=again,
+            _walk=run.again,
         )
 
     def rules(
@@ -314,6 +293,41 @@ class LRP(Attributor):
                 f"{float(seed.explained.min()):.4g} for some sample; explain another target, or use the composite 'epsilon'."
             )
         return seed
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A recorded run that can be walked again: for the ledger, or for relevance on the way."""
+
+    trace: Trace
+    structure: Structure
+    seeds: list[Seed]
+    several: bool
+    composite: Composite
+    cache: WeightCache
+    versions: list[int]
+
+    def again(self, booking: bool = False, at: str | None = None) -> Any:
+        """Walk once more, if the weights are what they were."""
+        if _versions(self.trace) != self.versions:
+            raise InputError(
+                "The model's weights changed since this was explained, so its run cannot be walked again; ask for the ledger and for "
+                "at(...) before the next update, or explain again."
+            )
+        with torch.inference_mode(False):
+            return self.walk(booking, at)
+
+    def walk(self, booking: bool, at: str | None = None) -> Any:
+        """Relevance of the inputs, or at a module on the way."""
+        self.cache.begin()
+        watched = self.trace.at(at) if at is not None else None
+        walks = [
+            propagate(
+                self.trace, self.composite, seed, structure=self.structure, cache=self.cache, booking=booking, watched=watched
+            )
+            for seed in self.seeds
+        ]
+        return _joined(walks, self.several) if watched is None else _seen(walks, watched, self.several)
 
 
 def _versions(trace: Trace) -> list[int]:

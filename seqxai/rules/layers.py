@@ -122,18 +122,18 @@ class Product(Layer):
     batched = False
 
     def _call(self, x: Tensor, weight: Tensor) -> Tensor:
-        node = self.node
-        args, kwargs = node.arguments([x])
-
-        def put(item: Any, place: Any) -> Any:
-            if isinstance(item, Tensor) and place not in node.places:
-                return weight if item is self.weight else item
-            if isinstance(item, (list, tuple)):
-                return type(item)(put(inner, (place, i)) for i, inner in enumerate(item))
-            return item
-
-        result: Tensor = node.function(*(put(a, i) for i, a in enumerate(args)), **{k: put(a, k) for k, a in kwargs.items()})
+        args, kwargs = self.node.arguments([x])
+        placed = [self._put(weight, item, place) for place, item in enumerate(args)]
+        result: Tensor = self.node.function(*placed, **{k: self._put(weight, item, k) for k, item in kwargs.items()})
         return result
+
+    def _put(self, weight: Tensor, item: Any, place: Any) -> Any:
+        """An argument with another weight in its place."""
+        if isinstance(item, Tensor) and place not in self.node.places:
+            return weight if item is self.weight else item
+        if isinstance(item, (list, tuple)):
+            return type(item)(self._put(weight, inner, (place, i)) for i, inner in enumerate(item))
+        return item
 
     def forward(self, x: Tensor, weight: Tensor) -> Tensor:
         """See :class:`Layer`."""

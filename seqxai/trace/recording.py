@@ -199,36 +199,47 @@ def _quiet_interpreter(trace: Trace) -> Iterator[None]:
             gc.enable()
 
 
-@contextlib.contextmanager
-def _module_paths(mode: CaptureMode, names: Mapping[nn.Module, str]) -> Iterator[None]:
-    """Follow which module is running, with torch's global module hooks."""
-    stack: list[str] = []
+class _Modules:
+    """The modules that are running, the innermost last."""
 
-    def enter(module: nn.Module, inputs: Any) -> None:
+    def __init__(self, mode: CaptureMode, names: Mapping[nn.Module, str]) -> None:
+        self.mode, self.names = mode, names
+        self.outer: list[str] = []
+
+    def enter(self, module: nn.Module, inputs: Any) -> None:
+        """A module begins."""
         if isinstance(module, torch.jit.ScriptModule):
             raise UnsupportedOperation(
-                f"The scripted module {names.get(module, type(module).__name__)!r} runs outside Python, where its operations "
+                f"The scripted module {self.names.get(module, type(module).__name__)!r} runs outside Python, where its operations "
                 "cannot be recorded; expected an eager module: pass the module from before torch.jit.script or torch.jit.trace."
             )
-        stack.append(mode.path)
-        name = names.get(module)
+        mode = self.mode
+        self.outer.append(mode.path)
+        name = self.names.get(module)
         mode.path = name if name is not None else f"{mode.path}.{type(module).__name__}".lstrip(".")
 
-    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not stack:
+    def leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        """A module ends, or fails."""
+        if not self.outer:
             return
+        mode = self.mode
         if output is None and mode.failed is None and sys.exc_info()[1] is not None:
             mode.failed = (module, mode.path, inputs)
         calls = mode.trace.modules.setdefault(mode.path, [])
-        mode.path = stack.pop()
+        mode.path = self.outer.pop()
         for tensor in (output,) if isinstance(output, Tensor) else tensors_in(output):
             entry = mode.bound.get(id(tensor))
             if entry is not None and entry[0] is tensor:
                 calls.append(entry[1])
 
+
+@contextlib.contextmanager
+def _module_paths(mode: CaptureMode, names: Mapping[nn.Module, str]) -> Iterator[None]:
+    """Follow which module is running, with torch's global module hooks."""
+    followed = _Modules(mode, names)
     handles = [
-        module_hooks.register_module_forward_pre_hook(enter),
-        module_hooks.register_module_forward_hook(leave, always_call=True),
+        module_hooks.register_module_forward_pre_hook(followed.enter),
+        module_hooks.register_module_forward_hook(followed.leave, always_call=True),
     ]
     try:
         yield
