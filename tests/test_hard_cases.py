@@ -173,7 +173,7 @@ def test_dropping_an_attribution_frees_its_run() -> None:
     gc.disable()
     try:
         attribution = seqxai.LRP(model).attribute(torch.randn(2, 4), 0)
-        held = weakref.ref(attribution._walk.__closure__[0].cell_contents)  # type: ignore[union-attr]
+        held = weakref.ref(attribution._walk.__self__.trace)  # type: ignore[union-attr]
         part = attribution[0]
         del attribution
         assert held() is None
