@@ -83,6 +83,7 @@ def explain(
             "Give texts, each in quotes, or a --file of them" + (", not both." if texts else "; - is standard input.")
         )
     _check_files(html, png, scale)
+    _check_apart({"--html": html, "--png": png}, {"--file": file, "--model": model, "--weights": weights, "--tokenizer": tokenizer})
     import torch
 
     from seqxai.text.explaining import TextExplainer
@@ -122,6 +123,23 @@ def _check_files(html: Path | None, png: Path | None, scale: float | None) -> No
             check_writable(path, suffixes)
     if scale is not None and not 0 < scale < float("inf"):
         raise InputError(f"--scale should be a positive number, the relevance with the full colour, got {scale:g}.")
+
+
+def _check_apart(written: dict[str, Path | None], read: dict[str, str | Path | None]) -> None:
+    """Refuse to write over what is read, or twice to one place."""
+    outputs = [(name, path) for name, path in written.items() if path is not None]
+    inputs = [(name, Path(path)) for name, path in read.items() if path is not None and str(path) != "-"]
+    for i, (name, path) in enumerate(outputs):
+        for other, used in (*inputs, *outputs[:i]):
+            if _same_place(path, used):
+                raise InputError(f"{name} {path} would overwrite what {other} names; give {name} a name of its own.")
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there; what cannot be read is said where it is read
+        return False
 
 
 def load_model(model: str | None, weights: Path | None, tokenizer: str | None, labels: str | None) -> ExplainableText:

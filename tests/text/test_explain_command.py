@@ -183,6 +183,24 @@ def test_a_figure_is_written_and_refused_when_too_large(path: Path, tmp_path: Pa
     assert not (tmp_path / "g.png").exists()
 
 
+def test_what_is_read_is_never_overwritten(path: Path, tmp_path: Path) -> None:
+    text, link = tmp_path / "in.html", tmp_path / "link.html"
+    text.write_text("text\ngood\n")
+    link.symlink_to(text)
+    for arguments, said in (
+        (("--file", text, "--format", "csv", "--html", tmp_path / "." / "in.html"), "--html"),
+        (("--file", link, "--format", "csv", "--html", text), "--file"),
+        (("good", "--weights", text, "--html", text), "--weights"),
+        (("good", "--model", text, "--html", text), "--model"),
+    ):
+        result = run(*arguments, model=None if "--model" in arguments else path)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert "would overwrite" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert text.read_text() == "text\ngood\n"
+
+
 def test_the_page_in_a_browser(path: Path, tmp_path: Path) -> None:
     if CHROMIUM is None:
         pytest.skip("no Chromium: install chromium to open the page as a user would")
