@@ -107,7 +107,7 @@ class OwnModel:
         unknown: index of unknown words, marked where they are shown.
 
     Raises:
-        InputError: for what cannot be called.
+        InputError: for what cannot be called, and for two labels of one name.
     """
 
     network: Any
@@ -121,6 +121,9 @@ class OwnModel:
             raise InputError(f"Expected a torch.nn.Module that maps token indices to scores, got {type(self.network).__name__}.")
         if not callable(self.tokenizer):
             raise InputError(f"Expected a function from a text to (words, indices), got {type(self.tokenizer).__name__}.")
+        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if twice:
+            raise InputError(f"Expected a label of its own for each score, got {twice[0]!r} more than once; rename all but one.")
         self.network.eval()
 
     @property

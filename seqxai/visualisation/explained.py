@@ -70,6 +70,8 @@ class ExplainedText:
             raise InputError(f"Expected one relevance for each of {len(self.words)} words, got {len(self.relevance)}.")
         if self.pieces and len(self.pieces) != len(self.words):
             raise InputError(f"Expected one piece of text for each of {len(self.words)} words, got {len(self.pieces)}.")
+        if self.probabilities and len(self.probabilities) != len(self.scores):
+            raise InputError(f"Expected a probability for each of {len(self.scores)} scores, got {len(self.probabilities)}.")
         if not all(map(math.isfinite, (*self.relevance, self.explained))):
             raise InputError(
                 "Expected finite relevance, got NaN or infinity; look at the weights and the input of the explained model."
@@ -79,6 +81,11 @@ class ExplainedText:
     def predicted(self) -> str:
         """The label with the largest score; empty if there are no scores."""
         return max(self.scores, key=lambda pair: pair[1])[0] if self.scores else ""
+
+    @property
+    def shares(self) -> list[float | None]:
+        """The probability of each class in the order of :attr:`scores`: by place, for two classes may have one name."""
+        return [share for _, share in self.probabilities] if self.probabilities else [None] * len(self.scores)
 
     @property
     def groups(self) -> list[list[tuple[int, str]]]:

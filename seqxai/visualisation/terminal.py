@@ -128,11 +128,10 @@ def _entry(name: str, items: Sequence[str], width: int) -> list[str]:
 
 def _classes(text: ExplainedText) -> list[str]:
     places = digits(max(abs(score) for _, score in text.scores))
-    shares = dict(text.probabilities)
-    shown = sorted(text.scores, key=lambda pair: -pair[1])[:CLASSES]
+    shown = sorted(zip(text.scores, text.shares, strict=True), key=lambda row: -row[0][1])[:CLASSES]
     told = [
-        f"{visible(label)} {number(score, places)}" + (f" ({100 * shares[label]:.0f} %)" if label in shares else "")
-        for label, score in shown
+        f"{visible(label)} {number(score, places)}" + ("" if share is None else f" ({100 * share:.0f} %)")
+        for (label, score), share in shown
     ]
     return told + ([f"and {len(text.scores) - CLASSES} more"] if len(text.scores) > CLASSES else [])
 

@@ -205,6 +205,8 @@ def test_what_is_wrong_with_ones_own_model_is_one_sentence() -> None:
             list(explain(OwnModel(own_models.make(), tokenizer), ["a"]))
     with pytest.raises(InputError, match="Expected 3 labels, one for each score of the model, got 2: x, y"):
         list(explain(OwnModel(own_models.make(), own_models.letters, ("x", "y")), ["a"]))
+    with pytest.raises(InputError, match="got 'y' more than once"):
+        OwnModel(own_models.make(), own_models.letters, ("x", "y", "y"))
 
 
 def test_a_saved_model_explains_alike(model: TextModel, tmp_path) -> None:
