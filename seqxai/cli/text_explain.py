@@ -25,6 +25,7 @@ PAGE = (".html", ".htm")
 FIGURE = (".png", ".svg", ".pdf")
 SHOWN_TOGETHER = 50  # so many texts, from the command line, share a scale in the terminal that is known before the first is shown
 SKIPPED_LISTED = 20
+AS_BUILT = "as it is built: no --weights"
 
 
 def explain(
@@ -87,6 +88,7 @@ def explain(
     import torch
 
     from seqxai.text.explaining import TextExplainer
+    from seqxai.text.own import OwnModel
 
     torch.set_num_threads(1)  # steps of a sentence are too small to share: two threads take longer, much longer on a busy machine
     reader = load_model(model, weights, tokenizer, labels)
@@ -94,10 +96,16 @@ def explain(
     explainer = TextExplainer(reader, method, target, against, composite, epsilon, product, written=drawn)
     source = _Arguments(texts or []) if file is None else _File(file, form, text_column, encoding)
     heading: dict[str, Any] = {"model": model or "sentiment", "method": explainer.described, "scale": scale}
+    named = heading["model"]
+    if isinstance(reader, OwnModel):
+        heading["weights"] = AS_BUILT if weights is None else str(weights)
+        named += f", {AS_BUILT if weights is None else f'weights {weights.name}'}"
+        if weights is None and not quiet:
+            typer.echo(f"model {named}", err=True)
     with ExitStack() as stack:
         outputs: list[_Output] = []
         if html is not None:
-            outputs.append(stack.enter_context(_page(html, heading["model"], scale)))
+            outputs.append(stack.enter_context(_page(html, named, scale)))
         if png is not None:
             outputs.append(_Figure(png, scale))
         shown = (

@@ -25,7 +25,7 @@ from seqxai.text.model import Encoded, TextModel
 from seqxai.text.tokens import pieces
 from seqxai.trace.graph import Trace, Value
 from seqxai.trace.recording import TraceWarning
-from seqxai.visualisation.explained import ExplainedText
+from seqxai.visualisation.explained import ExplainedText, is_number
 
 EPSILON = 1e-3  # of our commands for text: small enough to change no sum by much, large enough for cells near zero
 WINDOW = 4096  # texts that are sorted by length together
@@ -189,12 +189,12 @@ class LargestAgainst(Target):
 
 
 def class_index(labels: Sequence[str], label: str | int) -> int:
-    """A class by its label, in any case, or by its number.
+    """A class by its label, in any case, or by its number; where labels are numbers themselves, a text is a label only.
 
     Raises:
         TargetError: listing the labels.
     """
-    if isinstance(label, int) or (str(label).lstrip("-").isdigit() and str(label) not in labels):
+    if isinstance(label, int) or (label.removeprefix("-").isdecimal() and not any(map(is_number, labels))):
         index = int(label)
         if labels and not 0 <= index < len(labels):
             raise TargetError(f"The class {index} is out of range; the labels are {_listed(labels)}, counted from 0.")

@@ -281,6 +281,20 @@ def number(value: float, places: int | None, sign: bool = True) -> str:
     return f"\N{MINUS SIGN}{text}" if value < 0 else f"+{text}" if sign else text
 
 
+def is_number(label: str) -> bool:
+    """Whether a label can be taken for a number."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return any(map(str.isdigit, label))  # no "nan", no "infinity"
+
+
+def label_in_words(label: str) -> str:
+    """A label as it is drawn beside numbers: in quotes where it is one itself."""
+    return f'"{visible(label)}"' if is_number(label) else visible(label)
+
+
 @lru_cache(maxsize=32_768)
 def visible(text: str) -> str:
     """A text safe to draw: control, formatting and broken characters as signs one can see, everything else as it is.

@@ -22,6 +22,7 @@ from seqxai.visualisation.explained import (
     TextScale,
     digits,
     explained_texts,
+    label_in_words,
     number,
     runs,
     scale_of,
@@ -210,8 +211,8 @@ def _article(text: ExplainedText) -> str:
 
 
 def _heading(text: ExplainedText, places: int | None) -> str:
-    score = f"<span>explained: <b>{escape(visible(text.target))}</b> {number(text.explained, places)}</span>"
-    predicted = f"<span>predicted: {escape(visible(text.predicted))}</span>" if text.scores else ""
+    score = f"<span>explained: <b>{escape(label_in_words(text.target))}</b> {number(text.explained, places)}</span>"
+    predicted = f"<span>predicted: {escape(label_in_words(text.predicted))}</span>" if text.scores else ""
     title = f'<span class="title">{escape(visible(text.title))}</span>' if text.title else ""
     return score + predicted + title
 
@@ -252,7 +253,7 @@ def _classes(text: ExplainedText) -> str:
     for i, ((label, score), share) in enumerate(zip(text.scores, text.shares, strict=True)):
         if i not in chosen:
             continue
-        name = escape(visible(label)) + (f'<span class="bar" style="--v:{share:.3f}"></span>' if share is not None else "")
+        name = escape(label_in_words(label)) + (f'<span class="bar" style="--v:{share:.3f}"></span>' if share is not None else "")
         percent = f"<td>{100 * share:.0f} %</td>" if share is not None else ""
         top = ' class="top"' if i == order[0] else ""
         rows.append(f'<tr{top}><th scope="row">{name}</th>{percent}<td>{number(score, places)}</td></tr>')

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seqxai.visualisation.colour import STEPS, colour_table
-from seqxai.visualisation.explained import ExplainedText, digits, number, visible
+from seqxai.visualisation.explained import ExplainedText, digits, label_in_words, number, visible
 from seqxai.visualisation.page import LISTED, balance_in_words
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def text_lines(
         compact: only the heading and the words.
     """
     places = text.places
-    heading = f"{visible(text.target)} {number(text.explained, places)}"
+    heading = f"{label_in_words(text.target)} {number(text.explained, places)}"
     if text.predicted and text.predicted != text.target:
-        heading += f"  (predicted: {visible(text.predicted)})"
+        heading += f"  (predicted: {label_in_words(text.predicted)})"
     if text.title:
         heading = f"{visible(text.title)}: {heading}"
     lines = [_strong(heading, colours), *_wrapped(_pieces(text, scale, places, colours), width)]
@@ -130,7 +130,7 @@ def _classes(text: ExplainedText) -> list[str]:
     places = digits(max(abs(score) for _, score in text.scores))
     shown = sorted(zip(text.scores, text.shares, strict=True), key=lambda row: -row[0][1])[:CLASSES]
     told = [
-        f"{visible(label)} {number(score, places)}" + ("" if share is None else f" ({100 * share:.0f} %)")
+        f"{label_in_words(label)} {number(score, places)}" + ("" if share is None else f" ({100 * share:.0f} %)")
         for (label, score), share in shown
     ]
     return told + ([f"and {len(text.scores) - CLASSES} more"] if len(text.scores) > CLASSES else [])

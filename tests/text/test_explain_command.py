@@ -174,6 +174,16 @@ def test_ones_own_network_from_the_command_line(tmp_path: Path) -> None:
     assert sum(found[0]["ledger"].values()) == pytest.approx(found[0]["scores"]["y"], abs=1e-4)
 
 
+def test_random_weights_are_said(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("<pad>\n<unk>\ngood\nbad\nfilm\n.\n")
+    own = ("--model", "tests.text.own_models:make", "--tokenizer", tmp_path / "words.txt")
+    result = run("good", *own, "--json", "--html", tmp_path / "p.html")
+    assert json.loads(result.stdout)["weights"] == "as it is built: no --weights"
+    assert result.stderr == "model tests.text.own_models:make, as it is built: no --weights\n"
+    assert "own_models:make, as it is built" in (tmp_path / "p.html").read_text()
+    assert run("good", *own, "--json", "--quiet").stderr == ""
+
+
 def test_a_figure_is_written_and_refused_when_too_large(path: Path, tmp_path: Path) -> None:
     result = run("a good film", "bad", "--png", tmp_path / "f.svg", model=path)
     assert result.exit_code == 0, result.output

@@ -8,6 +8,7 @@ from seqxai.errors import CheckpointError, InputError, TargetError
 from seqxai.targets import Contrast
 from seqxai.text import OwnModel, Settings, TextClassifier, TextExplainer, TextModel, Vocabulary, explain, load
 from seqxai.text import explaining as module
+from seqxai.text.explaining import class_index
 from seqxai.text.own import WordList, is_reference, load_own
 from tests.text import own_models
 
@@ -162,6 +163,14 @@ def test_weights_are_read_without_running_code(tmp_path) -> None:
         with pytest.raises(CheckpointError, match=match):
             load_own("tests.text.own_models:make", tmp_path / name, "tests.text.own_models:letters", [])
     assert not (tmp_path / "ran").exists()
+
+
+def test_numbers_as_labels_are_labels() -> None:
+    assert class_index(("1", "5"), "5") == 1
+    with pytest.raises(TargetError, match="Unknown label '0'; the model's labels are 1, 5"):
+        class_index(("1", "5"), "0")
+    assert class_index(("bad", "good"), "1") == 1
+    assert class_index(("1", "5"), 0) == 0
 
 
 def test_word_lists(tmp_path) -> None:

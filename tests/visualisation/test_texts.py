@@ -158,6 +158,13 @@ def test_probabilities_are_found_by_place_not_by_name():
     assert page.count('class="top"') == 1
 
 
+def test_a_label_that_is_a_number_has_quotes():
+    text = explained(target="5", scores=(("1", -0.5), ("5", 2.0)))
+    assert text_lines(text, 1.0)[0].startswith('"5" +2.0')
+    assert "<b>&quot;5&quot;</b> +2.0" in text_html([text])
+    assert '<th scope="row">&quot;1&quot;' in text_html([text])
+
+
 def test_long_lines_are_wrapped_and_every_word_is_there():
     words = [f"word{i}" for i in range(300)]
     lines = text_lines(explained(" ".join(words), (0.1,) * 300, ledger=()), 1.0, width=60, compact=True)
