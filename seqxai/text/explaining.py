@@ -22,6 +22,7 @@ from seqxai.rules.product import ProductRule
 from seqxai.targets import Contrast, Index, Largest, Target
 from seqxai.text.classifier import TextClassifier
 from seqxai.text.model import Encoded, TextModel
+from seqxai.text.own import OwnModel, beyond_embedding
 from seqxai.text.tokens import pieces
 from seqxai.trace.graph import Trace, Value
 from seqxai.trace.recording import TraceWarning
@@ -320,6 +321,8 @@ class TextExplainer:
         except Exception as error:  # somebody's network, which may fail on indices and lengths in its own words
             if isinstance(self.model, TextModel):
                 raise
+            if isinstance(self.model, OwnModel) and (reason := beyond_embedding(self.model, encoded.tokens)):
+                raise InputError(f"{_called(texts)}{reason}.") from error
             low, high = int(encoded.tokens.min()), int(encoded.tokens.max())
             raise InputError(
                 f"{_called(texts)}the network fails on token indices of shape {tuple(encoded.tokens.shape)}, from {low} to {high}"

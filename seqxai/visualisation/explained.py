@@ -118,11 +118,16 @@ class ExplainedText:
         """Decimals of its numbers, see :func:`digits`."""
         return digits(max(self.largest, abs(self.explained) / 10))
 
+    @property
+    def written(self) -> list[str]:
+        """The words as they are drawn in lists: as people write them, where that is known."""
+        return [piece.removeprefix(" ") for piece in self.pieces] if self.pieces else list(self.words)
+
     def strongest(self, sign: int, count: int = 5) -> list[tuple[str, float]]:
         """The words that speak most for (+1) or against (-1) the target, largest magnitude first; none that would be shown as 0."""
         places = self.places
         least = 0.0 if places is None else 0.5 * 10.0**-places
-        pairs = [(word, value) for word, value in zip(self.words, self.relevance, strict=True) if value * sign > least]
+        pairs = [(word, value) for word, value in zip(self.written, self.relevance, strict=True) if value * sign > least]
         return sorted(pairs, key=lambda pair: -abs(pair[1]))[:count]
 
 

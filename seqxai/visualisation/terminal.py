@@ -47,7 +47,8 @@ def text_lines(
         if pairs := text.strongest(sign, LISTED):
             lines += _entry(name, [f"{visible(word)} {number(value, places)}" for word, value in pairs], width)
     if text.unknown:
-        lines += _entry("unknown", [visible(text.words[i]) for i in sorted(text.unknown)], width)
+        written = text.written
+        lines += _entry("unknown", [visible(written[i]) for i in sorted(text.unknown)], width)
     if text.scores:
         lines += _entry("classes", _classes(text), width)
     return [*lines, *_entry("balance", [balance_in_words(text, places)], width)]
