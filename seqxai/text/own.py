@@ -288,8 +288,11 @@ def beyond_embedding(model: OwnModel, tokens: Tensor) -> str:
 
 def weights_alone(path: Path) -> bool:
     """Whether a file is a state of weights as PyTorch or safetensors write it, not a model of ``text train``."""
-    with path.open("rb") as file:
-        start = file.read(9)
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:  # said by whoever reads the model
+        return False
     if start[8:9] == b"{" and path.suffix.lower() == ".safetensors":
         from safetensors import SafetensorError, safe_open
 
@@ -318,7 +321,7 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"{path.name} holds a {type(state).__name__}; expected the network's state_dict, a tensor for each name"
         )
     expected = network.state_dict()
-    if state and all(name.startswith(PARALLEL) for name in state) and not any(name.startswith(PARALLEL) for name in expected):
+    if state and all(str(name).startswith(PARALLEL) for name in state) and not any(name.startswith(PARALLEL) for name in expected):
         state = {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
     try:
         network.load_state_dict(state)
@@ -343,7 +346,7 @@ def _misfit(state: dict[str, Tensor], expected: dict[str, Any]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return ", ".join(map(str, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _state(path: Path) -> Any:

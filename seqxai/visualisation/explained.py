@@ -296,8 +296,9 @@ def is_number(label: str) -> bool:
 
 
 def label_in_words(label: str) -> str:
-    """A label as it is drawn beside numbers: in quotes where it is one itself."""
-    return f'"{visible(label)}"' if is_number(label) else visible(label)
+    """A label, or "one rather than another", as it is drawn beside numbers: in quotes where it is one itself."""
+    between = " rather than "
+    return between.join(f'"{visible(one)}"' if is_number(one) else visible(one) for one in label.split(between))
 
 
 @lru_cache(maxsize=32_768)

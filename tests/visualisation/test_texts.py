@@ -162,6 +162,7 @@ def test_a_label_that_is_a_number_has_quotes():
     text = explained(target="5", scores=(("1", -0.5), ("5", 2.0)))
     assert text_lines(text, 1.0)[0].startswith('"5" +2.0')
     assert "<b>&quot;5&quot;</b> +2.0" in text_html([text])
+    assert text_lines(explained(target="5 rather than bad"), 1.0)[0].startswith('"5" rather than bad +2.0')
     assert '<th scope="row">&quot;1&quot;' in text_html([text])
 
 
