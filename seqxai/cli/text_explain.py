@@ -86,7 +86,8 @@ def explain(
     _check_files(html, png, scale)
     from seqxai.files import check_apart
 
-    check_apart({"--html": html, "--png": png}, {"--file": file, "--model": model, "--weights": weights, "--tokenizer": tokenizer})
+    read = {"--file": file, "--model": model, "--weights": weights, "--tokenizer": tokenizer}
+    check_apart({"--html": html, "--png": png}, read)
     import torch
 
     from seqxai.text.explaining import TextExplainer
@@ -121,7 +122,11 @@ def explain(
 
 
 def _pass_on(
-    texts: Iterator[ExplainedText], outputs: list[_Output], shown: _Json | _Terminal, source: _Arguments | _File, bar: Callable[[int], None]
+    texts: Iterator[ExplainedText],
+    outputs: list[_Output],
+    shown: _Json | _Terminal,
+    source: _Arguments | _File,
+    bar: Callable[[int], None],
 ) -> None:
     """Every text to every output; of an error, what was shown before it stays whole."""
     number = 0

@@ -259,8 +259,8 @@ def _check_rows(network: nn.Module, reader: Any) -> None:
     rows = _rows(network)
     if isinstance(reader, WordList) and rows is not None and reader.size > rows:
         raise InputError(
-            f"{reader.source} has {reader.size} words and the network's embedding {rows} rows, one for each word; give the list of words "
-            "that the network was trained with."
+            f"{reader.source} has {reader.size} words and the network's embedding {rows} rows, one for each word; give the list "
+            "of words that the network was trained with."
         )
 
 
@@ -281,8 +281,8 @@ def beyond_embedding(model: OwnModel, tokens: Tensor) -> str:
         return ""
     reader = getattr(model.tokenizer, "source", None) or getattr(model.tokenizer, "__name__", type(model.tokenizer).__name__)
     return (
-        f"the tokenizer {reader} gives the index {high if high >= rows else low}, and the network's embedding {name!r} has {rows} rows, "
-        f"0 to {rows - 1}; give the tokenizer that the network was trained with"
+        f"the tokenizer {reader} gives the index {high if high >= rows else low}, and the network's embedding {name!r} has {rows} "
+        f"rows, 0 to {rows - 1}; give the tokenizer that the network was trained with"
     )
 
 
@@ -321,7 +321,8 @@ def load_weights(network: nn.Module, path: Path) -> None:
             f"{path.name} holds a {type(state).__name__}; expected the network's state_dict, a tensor for each name"
         )
     expected = network.state_dict()
-    if state and all(str(name).startswith(PARALLEL) for name in state) and not any(name.startswith(PARALLEL) for name in expected):
+    wrapped = state and all(str(name).startswith(PARALLEL) for name in state)
+    if wrapped and not any(name.startswith(PARALLEL) for name in expected):
         state = {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
     try:
         network.load_state_dict(state)

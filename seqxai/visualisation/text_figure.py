@@ -157,7 +157,8 @@ class _Block:
         """Heading, words and balance from ``top`` downwards."""
         text, left = self.text, POINTS
         heading = f"{drawable(label_in_words(text.target))} {number(text.explained, self.places)}"
-        aside = [f"predicted: {drawable(label_in_words(text.predicted))}"] if text.predicted and text.predicted != text.target else []
+        differs = text.predicted and text.predicted != text.target
+        aside = [f"predicted: {drawable(label_in_words(text.predicted))}"] if differs else []
         aside += [drawable(visible(text.title))] if text.title else []
         _write(axes, left, top, heading, size=POINTS - 2, color=INK, weight="bold", va="top")
         _write(axes, left + self.width, top, "   ".join(aside), size=SMALL + 1, color=SOFT, va="top", ha="right")

@@ -184,7 +184,8 @@ def test_words_are_written_alike_everywhere(path: Path) -> None:
 
 def test_a_file_without_words_is_an_error_and_writes_nothing(path: Path, tmp_path: Path) -> None:
     for options in ((), ("--json",)):
-        result = run("--file", "-", *options, "--html", tmp_path / "p.html", "--png", tmp_path / "p.png", model=path, given=b"\n \n")
+        files = ("--html", tmp_path / "p.html", "--png", tmp_path / "p.png")
+        result = run("--file", "-", *options, *files, model=path, given=b"\n \n")
         assert (result.exit_code, result.stdout) == (1, "")
         assert "standard input has no text with words" in result.stderr
         assert not list(tmp_path.iterdir())
