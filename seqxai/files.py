@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -55,6 +55,31 @@ def _probe(final: Path) -> None:
     probe = _sibling(final)
     probe.touch()
     probe.unlink()
+
+
+def check_apart(written: Mapping[str, Path | None], read: Mapping[str, str | Path | None]) -> None:
+    """Refuse to write over what is read, or twice to one place.
+
+    Args:
+        written: option to the place that it writes to.
+        read: option to the place that it reads from; "-" is standard input.
+
+    Raises:
+        InputError: naming both options.
+    """
+    outputs = [(name, path) for name, path in written.items() if path is not None]
+    inputs = [(name, Path(path)) for name, path in read.items() if path is not None and str(path) != "-"]
+    for i, (name, path) in enumerate(outputs):
+        for other, used in (*inputs, *outputs[:i]):
+            if _same_place(path, used):
+                raise InputError(f"{name} {path} would overwrite what {other} names; give {name} a name of its own.")
+
+
+def _same_place(one: Path, other: Path) -> bool:
+    try:
+        return one.resolve() == other.resolve() or one.samefile(other)
+    except (OSError, ValueError):  # one of them is not there; what cannot be read is said where it is read
+        return False
 
 
 def _sibling(path: Path) -> Path:

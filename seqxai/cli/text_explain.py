@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from seqxai.cli.output import JsonFlag, QuietFlag, unprintable
-from seqxai.errors import InputError
+from seqxai.errors import InputError, SeqxaiError
 
 if TYPE_CHECKING:
     from seqxai.text.explaining import ExplainableText, TextExplainer
@@ -25,6 +25,7 @@ PAGE = (".html", ".htm")
 FIGURE = (".png", ".svg", ".pdf")
 SHOWN_TOGETHER = 50  # so many texts, from the command line, share a scale in the terminal that is known before the first is shown
 SKIPPED_LISTED = 20
+AS_BUILT = "as it is built: no --weights"
 
 
 def explain(
@@ -83,34 +84,63 @@ def explain(
             "Give texts, each in quotes, or a --file of them" + (", not both." if texts else "; - is standard input.")
         )
     _check_files(html, png, scale)
+    from seqxai.files import check_apart
+
+    read = {"--file": file, "--model": model, "--weights": weights, "--tokenizer": tokenizer}
+    check_apart({"--html": html, "--png": png}, read)
     import torch
 
     from seqxai.text.explaining import TextExplainer
+    from seqxai.text.own import OwnModel, rows_unused
 
     torch.set_num_threads(1)  # steps of a sentence are too small to share: two threads take longer, much longer on a busy machine
     reader = load_model(model, weights, tokenizer, labels)
     drawn = not as_json or html is not None or png is not None
     explainer = TextExplainer(reader, method, target, against, composite, epsilon, product, written=drawn)
     source = _Arguments(texts or []) if file is None else _File(file, form, text_column, encoding)
-    heading: dict[str, Any] = {"model": model or "sentiment", "method": explainer.described, "scale": scale}
+    own = isinstance(reader, OwnModel)
+    state = {"weights": AS_BUILT if weights is None else f"weights {weights.name}"} if own else {}
+    heading: dict[str, Any] = {"model": model or "sentiment", **state, "method": explainer.described, "scale": scale}
+    named = ", ".join([heading["model"], *state.values()])
+    if isinstance(reader, OwnModel) and not quiet:
+        for note in ([f"model {named}"] if weights is None else []) + rows_unused(reader):
+            typer.echo(note, err=True)
     with ExitStack() as stack:
         outputs: list[_Output] = []
         if html is not None:
-            outputs.append(stack.enter_context(_page(html, heading["model"], scale)))
+            outputs.append(stack.enter_context(_page(html, named, scale)))
         if png is not None:
             outputs.append(_Figure(png, scale))
-        shown = (
-            _Json(heading) if as_json else _Terminal(scale, compact=file is not None, hidden=file is not None and bool(outputs))
-        )
+        hidden = file is not None and bool(outputs)
+        shown = _Json(heading, treebank=not own) if as_json else _Terminal(scale, compact=file is not None, hidden=hidden)
         stack.enter_context(_noted(source, quiet))
         bar = stack.enter_context(_progress(quiet or (isinstance(shown, _Terminal) and shown.talks)))
-        for number, text in enumerate(_stream(explainer, source), 1):
-            for output in (*outputs, shown):
-                output.add(text)
-            bar(number)
+        _pass_on(_stream(explainer, source), outputs, shown, source, bar)
         for output in outputs:
             output.end()
         shown.finish(source, [path for path in (html, png) if path is not None], file is not None)
+
+
+def _pass_on(
+    texts: Iterator[ExplainedText],
+    outputs: list[_Output],
+    shown: _Json | _Terminal,
+    source: _Arguments | _File,
+    bar: Callable[[int], None],
+) -> None:
+    """Every text to every output; of an error, what was shown before it stays whole."""
+    number = 0
+    try:
+        for number, text in enumerate(texts, 1):
+            for output in (*outputs, shown):
+                output.add(text)
+            bar(number)
+    except SeqxaiError as error:
+        shown.cut(source, str(error))
+        raise
+    if not number and isinstance(source, _File):
+        name = "standard input" if source.path == "-" else source.path
+        raise InputError(f"{name} has no text with words, so there is nothing to explain; give at least one.")
 
 
 def _check_files(html: Path | None, png: Path | None, scale: float | None) -> None:
@@ -131,7 +161,7 @@ def load_model(model: str | None, weights: Path | None, tokenizer: str | None, l
         InputError: for options that do not belong together, and whatever cannot be loaded.
     """
     from seqxai.text import load
-    from seqxai.text.own import is_reference, load_own
+    from seqxai.text.own import is_reference, load_own, weights_alone
 
     if model is not None and is_reference(model):
         if tokenizer is None:
@@ -142,6 +172,11 @@ def load_model(model: str | None, weights: Path | None, tokenizer: str | None, l
     for name, given in (("--weights", weights), ("--tokenizer", tokenizer), ("--labels", labels)):
         if given is not None:
             raise InputError(f"{name} belongs to a network of your own; name it with --model package.module:factory.")
+    if model is not None and Path(model).is_file() and weights_alone(Path(model)):
+        raise InputError(
+            f"--model {model} holds weights, not the network they belong to; give "
+            f"--model package.module:factory --weights {model} --tokenizer package.module:function."
+        )
     return load(model)
 
 
@@ -230,12 +265,25 @@ def _spooled() -> Iterator[Path]:
 
 
 def _stream(explainer: TextExplainer, source: _Arguments | _File) -> Iterator[ExplainedText]:
-    """Explained texts in their order, those without words left out and told to the source."""
-    for text in explainer.explain_pairs(iter(source)):
+    """Explained texts in their order, those without words left out and told to the source.
+
+    Where the source cannot be read on, what was read before comes first, then the error.
+    """
+    failed: list[SeqxaiError] = []
+
+    def readable() -> Iterator[tuple[str | tuple[str, ...], str]]:
+        try:
+            yield from source
+        except SeqxaiError as error:
+            failed.append(error)
+
+    for text in explainer.explain_pairs(readable()):
         if text.words:
             yield text
         else:
             source.without_words(text.title)
+    if failed:
+        raise failed[0]
 
 
 @contextmanager
@@ -355,6 +403,10 @@ class _Terminal(_Output):
         lines = text_lines(text, self.full or 1.0, width=self.console.width, colours=self.colours, compact=self.compact)
         _print("\n".join([*lines, ""] if not self.compact else lines))
 
+    def cut(self, source: Any, reason: str) -> None:
+        """Show what was explained before an error, which stderr tells."""
+        self._show_waiting()
+
     def finish(self, source: Any, files: list[Path], streamed: bool) -> None:
         """What the colours mean, and which files there are."""
         from seqxai.visualisation.terminal import scale_line
@@ -362,41 +414,48 @@ class _Terminal(_Output):
         self._show_waiting()
         if line := scale_line(self.full or 1.0, self.count, self.colours) if not self.hidden and self.count else "":
             _print(line)
-        if not self.count:
-            _print("no texts")
-        elif files:
+        if files:
             _print(f"{self.count:,} text{'s' * (self.count > 1)}: {', '.join(map(str, files))}")
 
 
 class _Json(_Output):
     """One JSON object, written as it comes: memory does not grow with the texts."""
 
-    def __init__(self, heading: dict[str, Any]) -> None:
-        self.heading = heading
+    def __init__(self, heading: dict[str, Any], *, treebank: bool) -> None:
+        self.heading, self.treebank = heading, treebank
         self.count = 0
 
     def add(self, text: ExplainedText) -> None:
         """See :class:`_Output`."""
         self._begin()
-        _print(("," if self.count else "") + json.dumps(as_plain(text), ensure_ascii=False, allow_nan=False))
+        _print(("," if self.count else "") + json.dumps(as_plain(text, self.treebank), ensure_ascii=False, allow_nan=False))
         self.count += 1
 
     def _begin(self) -> None:
         if not self.count:
             _print(json.dumps(self.heading, ensure_ascii=False)[:-1] + ', "texts": [')
 
+    def cut(self, source: Any, reason: str) -> None:
+        """The end of an object that was begun, with the error; nothing if there was none."""
+        if self.count:
+            self._end(source, [], {"error": reason})
+
     def finish(self, source: Any, files: list[Path], streamed: bool) -> None:
         """The end of the object."""
-        self._begin()
-        rest = {"skipped": source.skipped, "skipped_lines": list(source.empty), "files": list(map(str, files))}
+        self._end(source, files, {})
+
+    def _end(self, source: Any, files: list[Path], more: dict[str, str]) -> None:
+        rest = {"skipped": source.skipped, "skipped_lines": list(source.empty), "files": list(map(str, files)), **more}
         _print("], " + json.dumps(rest)[1:])
 
 
-def as_plain(text: ExplainedText) -> dict[str, Any]:
-    """An explained text as JSON can hold it; of a line of a file its number."""
+def as_plain(text: ExplainedText, treebank: bool) -> dict[str, Any]:
+    """An explained text as JSON can hold it; of a line of a file its number; the Treebank's words as people write them."""
+    from seqxai.text.tokens import as_written
+
     plain: dict[str, Any] = {"line": int(text.title[5:])} if text.title.startswith("line ") else {}
     return plain | {
-        "words": list(text.words),
+        "words": list(map(as_written, text.words) if treebank else text.words),
         "relevance": list(text.relevance),
         "unknown": sorted(text.unknown),
         "target": text.target,

@@ -22,10 +22,11 @@ from seqxai.rules.product import ProductRule
 from seqxai.targets import Contrast, Index, Largest, Target
 from seqxai.text.classifier import TextClassifier
 from seqxai.text.model import Encoded, TextModel
+from seqxai.text.own import OwnModel, beyond_embedding
 from seqxai.text.tokens import pieces
 from seqxai.trace.graph import Trace, Value
 from seqxai.trace.recording import TraceWarning
-from seqxai.visualisation.explained import ExplainedText
+from seqxai.visualisation.explained import ExplainedText, is_number
 
 EPSILON = 1e-3  # of our commands for text: small enough to change no sum by much, large enough for cells near zero
 WINDOW = 4096  # texts that are sorted by length together
@@ -189,12 +190,12 @@ class LargestAgainst(Target):
 
 
 def class_index(labels: Sequence[str], label: str | int) -> int:
-    """A class by its label, in any case, or by its number.
+    """A class by its label, in any case, or by its number; where labels are numbers themselves, a text is a label only.
 
     Raises:
         TargetError: listing the labels.
     """
-    if isinstance(label, int) or (str(label).lstrip("-").isdigit() and str(label) not in labels):
+    if isinstance(label, int) or (label.removeprefix("-").isdecimal() and not any(map(is_number, labels))):
         index = int(label)
         if labels and not 0 <= index < len(labels):
             raise TargetError(f"The class {index} is out of range; the labels are {_listed(labels)}, counted from 0.")
@@ -320,6 +321,8 @@ class TextExplainer:
         except Exception as error:  # somebody's network, which may fail on indices and lengths in its own words
             if isinstance(self.model, TextModel):
                 raise
+            if isinstance(self.model, OwnModel) and (reason := beyond_embedding(self.model, encoded.tokens)):
+                raise InputError(f"{_called(texts)}{reason}.") from error
             low, high = int(encoded.tokens.min()), int(encoded.tokens.max())
             raise InputError(
                 f"{_called(texts)}the network fails on token indices of shape {tuple(encoded.tokens.shape)}, from {low} to {high}"

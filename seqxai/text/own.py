@@ -19,6 +19,7 @@ from seqxai.text.lines import numbered, place
 from seqxai.text.model import Encoded
 
 UNKNOWN = ("<unk>", "[UNK]", "<UNK>", "UNK", "unk")
+PARALLEL = "module."  # what nn.DataParallel writes before every name
 PADDING = ("<pad>", "[PAD]", "<PAD>", "PAD", "pad")
 
 
@@ -38,6 +39,11 @@ class WordList:
     def unknown(self) -> int | None:
         """The index of "<unk>" or its like; ``None`` if there is none."""
         return next((self.indices[word] for word in UNKNOWN if word in self.indices), None)
+
+    @property
+    def size(self) -> int:
+        """How many rows an embedding needs for it."""
+        return max(self.indices.values(), default=-1) + 1
 
     @property
     def padding(self) -> int:
@@ -107,7 +113,7 @@ class OwnModel:
         unknown: index of unknown words, marked where they are shown.
 
     Raises:
-        InputError: for what cannot be called.
+        InputError: for what cannot be called, and for two labels of one name.
     """
 
     network: Any
@@ -121,6 +127,9 @@ class OwnModel:
             raise InputError(f"Expected a torch.nn.Module that maps token indices to scores, got {type(self.network).__name__}.")
         if not callable(self.tokenizer):
             raise InputError(f"Expected a function from a text to (words, indices), got {type(self.tokenizer).__name__}.")
+        twice = sorted({label for label in self.labels if self.labels.count(label) > 1})
+        if twice:
+            raise InputError(f"Expected a label of its own for each score, got {twice[0]!r} more than once; rename all but one.")
         self.network.eval()
 
     @property
@@ -236,7 +245,63 @@ def load_own(model: str, weights: Path | None, tokenizer: str, labels: Sequence[
     if weights is not None:
         load_weights(network, weights)
     reader = load_reference(tokenizer, "--tokenizer") if is_reference(tokenizer) else WordList.read(Path(tokenizer))
+    _check_rows(network, reader)
     return OwnModel(network.requires_grad_(False), reader, tuple(labels))
+
+
+def _rows(network: nn.Module) -> int | None:
+    """The rows of the network's embedding; ``None`` without one, and for several, of which any may be that of the words."""
+    found = [module.num_embeddings for module in network.modules() if isinstance(module, nn.Embedding)]
+    return found[0] if len(found) == 1 else None
+
+
+def _check_rows(network: nn.Module, reader: Any) -> None:
+    rows = _rows(network)
+    if isinstance(reader, WordList) and rows is not None and reader.size > rows:
+        raise InputError(
+            f"{reader.source} has {reader.size} words and the network's embedding {rows} rows, one for each word; give the list "
+            "of words that the network was trained with."
+        )
+
+
+def rows_unused(model: OwnModel) -> list[str]:
+    """A sentence if the list of words is shorter than the embedding, which often is the list of another network."""
+    rows, reader = _rows(model.network), model.tokenizer
+    if not isinstance(reader, WordList) or rows is None or reader.size >= rows:
+        return []
+    return [f"{reader.source} has {reader.size} words and the network's embedding {rows} rows: is it the list of this network?"]
+
+
+def beyond_embedding(model: OwnModel, tokens: Tensor) -> str:
+    """A sentence for indices that no embedding of the network has, "" if there are none."""
+    found = [(module.num_embeddings, name) for name, module in model.network.named_modules() if isinstance(module, nn.Embedding)]
+    rows, name = max(found, default=(0, ""))
+    low, high = int(tokens.min()), int(tokens.max())
+    if not found or 0 <= low <= high < rows:
+        return ""
+    reader = getattr(model.tokenizer, "source", None) or getattr(model.tokenizer, "__name__", type(model.tokenizer).__name__)
+    return (
+        f"the tokenizer {reader} gives the index {high if high >= rows else low}, and the network's embedding {name!r} has {rows} "
+        f"rows, 0 to {rows - 1}; give the tokenizer that the network was trained with"
+    )
+
+
+def weights_alone(path: Path) -> bool:
+    """Whether a file is a state of weights as PyTorch or safetensors write it, not a model of ``text train``."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(9)
+    except OSError:  # said by whoever reads the model
+        return False
+    if start[8:9] == b"{" and path.suffix.lower() == ".safetensors":
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as opened:
+                return "format_version" not in (opened.metadata() or {})
+        except SafetensorError:
+            return False
+    return start[:4] == b"PK\x03\x04" or start[:1] == b"\x80"
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -255,22 +320,50 @@ def load_weights(network: nn.Module, path: Path) -> None:
         raise CheckpointError(
             f"{path.name} holds a {type(state).__name__}; expected the network's state_dict, a tensor for each name"
         )
+    expected = network.state_dict()
+    wrapped = state and all(str(name).startswith(PARALLEL) for name in state)
+    if wrapped and not any(name.startswith(PARALLEL) for name in expected):
+        state = {name.removeprefix(PARALLEL): tensor for name, tensor in state.items()}
     try:
         network.load_state_dict(state)
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(f"{path.name} does not fit the network: {reason}") from error
+    except Exception as error:  # a network's own hooks may fail in their own ways
+        reason = _misfit(state, expected) or f"loading it fails with {type(error).__name__}"
+        raise CheckpointError(
+            f"{path.name} does not fit the network: {reason}; give the weights of this network, or the factory that made them"
+        ) from error
+
+
+def _misfit(state: dict[str, Tensor], expected: dict[str, Any]) -> str:
+    """What is wrong with a state, in words: shapes first, for with them the network is the right one but for its size."""
+    shapes = [
+        f"{name} has shape {tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the network"
+        for name, tensor in expected.items()
+        if name in state and state[name].shape != getattr(tensor, "shape", None)
+    ]
+    missing, extra = [name for name in expected if name not in state], [name for name in state if name not in expected]
+    parts = shapes[:2] + ([f"and {len(shapes) - 2} more shapes differ"] if len(shapes) > 2 else [])
+    parts += [f"the file lacks {_some(missing)}"] if missing else []
+    return ", ".join(parts + ([f"the network lacks {_some(extra)}"] if extra else []))
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(str, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _state(path: Path) -> Any:
+    safe = path.suffix.lower() == ".safetensors"
     try:
-        if path.suffix.lower() == ".safetensors":
+        if safe:
             from safetensors.torch import load_file
 
             return load_file(str(path))
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # pickles, zip files and safetensors each fail in their own ways
-        reason = " ".join(str(error).split())[:160]
+        if not safe and "Unsupported global" in str(error):
+            what = "holds a whole model or other objects"
+        else:
+            what = "is damaged, or no file of weights"
         raise CheckpointError(
-            f"{path.name} cannot be read as weights without running its code ({reason}); save the network's state_dict"
+            f"{path.name} cannot be read as weights without running its code: it {what}; save the network's state_dict "
+            "with torch.save(network.state_dict(), path)"
         ) from error

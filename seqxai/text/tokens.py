@@ -6,7 +6,7 @@ Words are separated at white space; then, inside each piece,
 - contractions are split as in the Treebank: ``isn't`` is ``is n't``, ``it's`` is ``it 's``, ``cannot`` is ``can not``;
 - brackets become ``-lrb- -rrb-`` (``[]``: ``-lsb- -rsb-``, ``{}``: ``-lcb- -rcb-``), double quotes become ``````` and ``''``;
 - hyphenated words, numbers (``1,000.5``, ``9/11``), initials (``j.r.r.``), usual abbreviations (``mr.``) and URLs are one word;
-- an emoji with its modifiers is one word; control characters and marks of writing direction are dropped.
+- an emoji with its modifiers is one word; control characters separate words, marks of writing direction are dropped.
 
 So ``tokenise(" ".join(words))`` gives Treebank words back: for all but 32 of the 11,855 sentences of the
 Stanford Sentiment Treebank (``tests/text/test_tokens.py``).  Scripts without spaces (Chinese, Japanese, Thai) are not segmented.
@@ -21,8 +21,10 @@ from functools import lru_cache
 REMEMBERED_CHARACTERS = 40
 BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 OPENED = {token: bracket for bracket, token in BRACKETS.items()}
+PLAIN_QUOTES = {"``": '"', "''": '"', "`": "'"}
 QUOTES = str.maketrans({"\u2018": "'", "\u2019": "'", "\u201c": "`` ", "\u201d": " ''", "\u201e": "`` ", "\u00ab": "`` ", "\u00bb": " ''"})
-INVISIBLE = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffc]")
+CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f]+")
+INVISIBLE = re.compile("[\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060-\u2069\ufeff\ufff9-\ufffc]")
 OPENING_QUOTE = re.compile(r'^([(\[{]*)"')
 
 # A letter, digit or mark of any script: whatever is neither space nor punctuation, symbol or picture.
@@ -74,7 +76,9 @@ def tokenise(text: str, *, lowercase: bool = True) -> list[str]:
 
 
 def _split(piece: str) -> list[str]:
-    """The words of a piece of text without white space."""
+    """The words of a piece of text without white space; what else controls a terminal separates words like white space."""
+    if CONTROL.search(piece):
+        return [word for part in CONTROL.split(piece) for word in _split(part)]
     plain = INVISIBLE.sub("", piece.translate(QUOTES)).replace("\\/", "/").replace("\\*", "*")
     quoted = OPENING_QUOTE.sub(r"\1`` ", plain).replace('"', " ''")
     return [BRACKETS.get(word, word) for word in _PATTERN.findall(quoted)]
@@ -112,6 +116,12 @@ def detokenise(words: Sequence[str]) -> str:
     return "".join(pieces(words))
 
 
+def as_written(word: str) -> str:
+    """One word of the Treebank as people write it: brackets and quotes."""
+    shown = OPENED.get(word.lower(), word)
+    return PLAIN_QUOTES.get(shown, shown)
+
+
 def pieces(words: Sequence[str]) -> list[str]:
     """What each word contributes to :func:`detokenise`: itself as people write it, after a blank where one belongs.
 
@@ -129,6 +139,6 @@ def pieces(words: Sequence[str]) -> list[str]:
             blank = ""
         else:
             blank = " "
-        written.append(blank + {"``": '"', "''": '"', "`": "'"}.get(shown, shown))
+        written.append(blank + PLAIN_QUOTES.get(shown, shown))
         glued = shown in _OPENING
     return written

@@ -70,6 +70,8 @@ class ExplainedText:
             raise InputError(f"Expected one relevance for each of {len(self.words)} words, got {len(self.relevance)}.")
         if self.pieces and len(self.pieces) != len(self.words):
             raise InputError(f"Expected one piece of text for each of {len(self.words)} words, got {len(self.pieces)}.")
+        if self.probabilities and len(self.probabilities) != len(self.scores):
+            raise InputError(f"Expected a probability for each of {len(self.scores)} scores, got {len(self.probabilities)}.")
         if not all(map(math.isfinite, (*self.relevance, self.explained))):
             raise InputError(
                 "Expected finite relevance, got NaN or infinity; look at the weights and the input of the explained model."
@@ -79,6 +81,11 @@ class ExplainedText:
     def predicted(self) -> str:
         """The label with the largest score; empty if there are no scores."""
         return max(self.scores, key=lambda pair: pair[1])[0] if self.scores else ""
+
+    @property
+    def shares(self) -> list[float | None]:
+        """The probability of each class in the order of :attr:`scores`: by place, for two classes may have one name."""
+        return [share for _, share in self.probabilities] if self.probabilities else [None] * len(self.scores)
 
     @property
     def groups(self) -> list[list[tuple[int, str]]]:
@@ -111,11 +118,16 @@ class ExplainedText:
         """Decimals of its numbers, see :func:`digits`."""
         return digits(max(self.largest, abs(self.explained) / 10))
 
+    @property
+    def written(self) -> list[str]:
+        """The words as they are drawn in lists: as people write them, where that is known."""
+        return [piece.removeprefix(" ") for piece in self.pieces] if self.pieces else list(self.words)
+
     def strongest(self, sign: int, count: int = 5) -> list[tuple[str, float]]:
         """The words that speak most for (+1) or against (-1) the target, largest magnitude first; none that would be shown as 0."""
         places = self.places
         least = 0.0 if places is None else 0.5 * 10.0**-places
-        pairs = [(word, value) for word, value in zip(self.words, self.relevance, strict=True) if value * sign > least]
+        pairs = [(word, value) for word, value in zip(self.written, self.relevance, strict=True) if value * sign > least]
         return sorted(pairs, key=lambda pair: -abs(pair[1]))[:count]
 
 
@@ -272,6 +284,21 @@ def number(value: float, places: int | None, sign: bool = True) -> str:
     if value == 0 or (places is not None and abs(value) < 0.6 * 0.1**places and not text.strip("0.")):
         return text
     return f"\N{MINUS SIGN}{text}" if value < 0 else f"+{text}" if sign else text
+
+
+def is_number(label: str) -> bool:
+    """Whether a label can be taken for a number."""
+    try:
+        float(label)
+    except ValueError:
+        return False
+    return any(map(str.isdigit, label))  # no "nan", no "infinity"
+
+
+def label_in_words(label: str) -> str:
+    """A label, or "one rather than another", as it is drawn beside numbers: in quotes where it is one itself."""
+    between = " rather than "
+    return between.join(f'"{visible(one)}"' if is_number(one) else visible(one) for one in label.split(between))
 
 
 @lru_cache(maxsize=32_768)

@@ -22,6 +22,7 @@ from seqxai.visualisation.explained import (
     TextScale,
     digits,
     explained_texts,
+    label_in_words,
     number,
     runs,
     scale_of,
@@ -210,8 +211,8 @@ def _article(text: ExplainedText) -> str:
 
 
 def _heading(text: ExplainedText, places: int | None) -> str:
-    score = f"<span>explained: <b>{escape(visible(text.target))}</b> {number(text.explained, places)}</span>"
-    predicted = f"<span>predicted: {escape(visible(text.predicted))}</span>" if text.scores else ""
+    score = f"<span>explained: <b>{escape(label_in_words(text.target))}</b> {number(text.explained, places)}</span>"
+    predicted = f"<span>predicted: {escape(label_in_words(text.predicted))}</span>" if text.scores else ""
     title = f'<span class="title">{escape(visible(text.title))}</span>' if text.title else ""
     return score + predicted + title
 
@@ -245,21 +246,19 @@ def _word(text: ExplainedText, i: int, shown: str, places: int | None, narrow: s
 def _classes(text: ExplainedText) -> str:
     if not text.scores:
         return ""
-    scores = sorted(text.scores, key=lambda pair: -pair[1])
-    chosen = {label for label, _ in scores[:CLASSES]} | {label for label, _ in scores if label == text.target}
-    shares = dict(text.probabilities)
-    places = digits(max(abs(score) for _, score in scores))
+    order = sorted(range(len(text.scores)), key=lambda i: -text.scores[i][1])
+    chosen = {*order[:CLASSES], *(i for i in order if text.scores[i][0] == text.target)}
+    places = digits(max(abs(score) for _, score in text.scores))
     rows = []
-    for label, score in text.scores:
-        if label not in chosen:
+    for i, ((label, score), share) in enumerate(zip(text.scores, text.shares, strict=True)):
+        if i not in chosen:
             continue
-        share = shares.get(label)
-        name = escape(visible(label)) + (f'<span class="bar" style="--v:{share:.3f}"></span>' if share is not None else "")
+        name = escape(label_in_words(label)) + (f'<span class="bar" style="--v:{share:.3f}"></span>' if share is not None else "")
         percent = f"<td>{100 * share:.0f} %</td>" if share is not None else ""
-        top = ' class="top"' if label == text.predicted else ""
+        top = ' class="top"' if i == order[0] else ""
         rows.append(f'<tr{top}><th scope="row">{name}</th>{percent}<td>{number(score, places)}</td></tr>')
-    rest = len(scores) - len(rows)
-    caption = "Class scores" + (f", the {len(rows)} highest of {len(scores)}" if rest else "")
+    rest = len(order) - len(rows)
+    caption = "Class scores" + (f", the {len(rows)} highest of {len(order)}" if rest else "")
     return f'<table class="classes"><caption>{caption}</caption>{"".join(rows)}</table>\n'
 
 

@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from seqxai.visualisation.colour import STEPS, colour_table
-from seqxai.visualisation.explained import ExplainedText, digits, number, visible
+from seqxai.visualisation.explained import ExplainedText, digits, label_in_words, number, visible
 from seqxai.visualisation.page import LISTED, balance_in_words
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ def text_lines(
         compact: only the heading and the words.
     """
     places = text.places
-    heading = f"{visible(text.target)} {number(text.explained, places)}"
+    heading = f"{label_in_words(text.target)} {number(text.explained, places)}"
     if text.predicted and text.predicted != text.target:
-        heading += f"  (predicted: {visible(text.predicted)})"
+        heading += f"  (predicted: {label_in_words(text.predicted)})"
     if text.title:
         heading = f"{visible(text.title)}: {heading}"
     lines = [_strong(heading, colours), *_wrapped(_pieces(text, scale, places, colours), width)]
@@ -47,7 +47,8 @@ def text_lines(
         if pairs := text.strongest(sign, LISTED):
             lines += _entry(name, [f"{visible(word)} {number(value, places)}" for word, value in pairs], width)
     if text.unknown:
-        lines += _entry("unknown", [visible(text.words[i]) for i in sorted(text.unknown)], width)
+        written = text.written
+        lines += _entry("unknown", [visible(written[i]) for i in sorted(text.unknown)], width)
     if text.scores:
         lines += _entry("classes", _classes(text), width)
     return [*lines, *_entry("balance", [balance_in_words(text, places)], width)]
@@ -128,11 +129,10 @@ def _entry(name: str, items: Sequence[str], width: int) -> list[str]:
 
 def _classes(text: ExplainedText) -> list[str]:
     places = digits(max(abs(score) for _, score in text.scores))
-    shares = dict(text.probabilities)
-    shown = sorted(text.scores, key=lambda pair: -pair[1])[:CLASSES]
+    shown = sorted(zip(text.scores, text.shares, strict=True), key=lambda row: -row[0][1])[:CLASSES]
     told = [
-        f"{visible(label)} {number(score, places)}" + (f" ({100 * shares[label]:.0f} %)" if label in shares else "")
-        for label, score in shown
+        f"{label_in_words(label)} {number(score, places)}" + ("" if share is None else f" ({100 * share:.0f} %)")
+        for (label, score), share in shown
     ]
     return told + ([f"and {len(text.scores) - CLASSES} more"] if len(text.scores) > CLASSES else [])
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from seqxai.errors import InputError
 from seqxai.visualisation.colour import colour_table
-from seqxai.visualisation.explained import ExplainedText, digits, number, runs, scale_of, visible
+from seqxai.visualisation.explained import ExplainedText, digits, label_in_words, number, runs, scale_of, visible
 from seqxai.visualisation.page import as_texts, balance_in_words
 
 if TYPE_CHECKING:
@@ -156,8 +156,9 @@ class _Block:
     def draw(self, axes: Axes, top: float, scale: float, palette: str) -> None:
         """Heading, words and balance from ``top`` downwards."""
         text, left = self.text, POINTS
-        heading = f"{drawable(visible(text.target))} {number(text.explained, self.places)}"
-        aside = [f"predicted: {drawable(visible(text.predicted))}"] if text.predicted and text.predicted != text.target else []
+        heading = f"{drawable(label_in_words(text.target))} {number(text.explained, self.places)}"
+        differs = text.predicted and text.predicted != text.target
+        aside = [f"predicted: {drawable(label_in_words(text.predicted))}"] if differs else []
         aside += [drawable(visible(text.title))] if text.title else []
         _write(axes, left, top, heading, size=POINTS - 2, color=INK, weight="bold", va="top")
         _write(axes, left + self.width, top, "   ".join(aside), size=SMALL + 1, color=SOFT, va="top", ha="right")

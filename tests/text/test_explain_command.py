@@ -174,6 +174,56 @@ def test_ones_own_network_from_the_command_line(tmp_path: Path) -> None:
     assert sum(found[0]["ledger"].values()) == pytest.approx(found[0]["scores"]["y"], abs=1e-4)
 
 
+def test_words_are_written_alike_everywhere(path: Path) -> None:
+    (found,) = texts(run('(a "good" film)', "--json", model=path))
+    assert found["words"] == ["(", "a", '"', "good", '"', "film", ")"]
+    shown = run('(a "good" film)', model=path).stdout
+    assert "lrb" not in shown
+    assert "``" not in shown
+
+
+def test_a_file_without_words_is_an_error_and_writes_nothing(path: Path, tmp_path: Path) -> None:
+    for options in ((), ("--json",)):
+        files = ("--html", tmp_path / "p.html", "--png", tmp_path / "p.png")
+        result = run("--file", "-", *options, *files, model=path, given=b"\n \n")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "standard input has no text with words" in result.stderr
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_was_read_before_an_error_is_shown_and_json_is_whole(path: Path) -> None:
+    given = b"good\n\nbad film\n\xff\ngood\n"
+    result = run("--file", "-", "--json", model=path, given=given)
+    whole = json.loads(result.stdout)
+    assert (result.exit_code, [one["line"] for one in whole["texts"]], whole["skipped_lines"]) == (1, [1, 3], [2])
+    assert "standard input, line 4: the byte 0xff" in whole["error"]
+    shown = run("--file", "-", model=path, given=given)
+    assert (shown.exit_code, shown.stdout.count("line "), shown.stderr.count("\n")) == (1, 2, 1)
+    assert run("--file", "-", "--json", model=path, given=b"\xff\n").stdout == ""
+
+
+@pytest.mark.parametrize("name", ["m.pt", "m.safetensors"])
+def test_weights_alone_are_no_model(tmp_path: Path, name: str) -> None:
+    from safetensors.torch import save_file
+
+    state = {"x": torch.zeros(1)}
+    save_file(state, tmp_path / name) if name.endswith("s") else torch.save(state, tmp_path / name)
+    result = run("good", model=tmp_path / name)
+    assert result.exit_code == 1
+    assert f"--model package.module:factory --weights {tmp_path / name} --tokenizer" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_random_weights_are_said(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("<pad>\n<unk>\ngood\nbad\nfilm\n.\n")
+    own = ("--model", "tests.text.own_models:make", "--tokenizer", tmp_path / "words.txt")
+    result = run("good", *own, "--json", "--html", tmp_path / "p.html")
+    assert json.loads(result.stdout)["weights"] == "as it is built: no --weights"
+    assert result.stderr == "model tests.text.own_models:make, as it is built: no --weights\n"
+    assert "own_models:make, as it is built" in (tmp_path / "p.html").read_text()
+    assert run("good", *own, "--json", "--quiet").stderr == ""
+
+
 def test_a_figure_is_written_and_refused_when_too_large(path: Path, tmp_path: Path) -> None:
     result = run("a good film", "bad", "--png", tmp_path / "f.svg", model=path)
     assert result.exit_code == 0, result.output
@@ -181,6 +231,24 @@ def test_a_figure_is_written_and_refused_when_too_large(path: Path, tmp_path: Pa
     failed = run("good " * 3001, "--png", tmp_path / "g.png", model=path)
     assert "holds at most 3000 words" in failed.stderr
     assert not (tmp_path / "g.png").exists()
+
+
+def test_what_is_read_is_never_overwritten(path: Path, tmp_path: Path) -> None:
+    text, link = tmp_path / "in.html", tmp_path / "link.html"
+    text.write_text("text\ngood\n")
+    link.symlink_to(text)
+    for arguments, said in (
+        (("--file", text, "--format", "csv", "--html", tmp_path / "." / "in.html"), "--html"),
+        (("--file", link, "--format", "csv", "--html", text), "--file"),
+        (("good", "--weights", text, "--html", text), "--weights"),
+        (("good", "--model", text, "--html", text), "--model"),
+    ):
+        result = run(*arguments, model=None if "--model" in arguments else path)
+        assert result.exit_code == 1
+        assert said in result.stderr
+        assert "would overwrite" in result.stderr
+        assert result.stderr.count("\n") == 1
+        assert text.read_text() == "text\ngood\n"
 
 
 def test_the_page_in_a_browser(path: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from seqxai.errors import CheckpointError, InputError, TargetError
 from seqxai.targets import Contrast
 from seqxai.text import OwnModel, Settings, TextClassifier, TextExplainer, TextModel, Vocabulary, explain, load
 from seqxai.text import explaining as module
-from seqxai.text.own import WordList, is_reference, load_own
+from seqxai.text.explaining import class_index
+from seqxai.text.own import WordList, is_reference, load_own, rows_unused
 from tests.text import own_models
 
 WORDS = ("<pad>", "<unk>", *"a good bad film not but -lrb- , . n't is".split())
@@ -155,13 +156,44 @@ def test_weights_are_read_without_running_code(tmp_path) -> None:
     torch.save({"head.weight": torch.zeros(1)}, tmp_path / "other.pt")
     torch.save([1, 2], tmp_path / "list.pt")
     (tmp_path / "half.safetensors").write_bytes(b"\x10\x00")
+    torch.save(own.network, tmp_path / "whole.pt")
+    torch.save({"head.weight": torch.zeros(2, 5)}, tmp_path / "shape.pt")
+    torch.save({"x": torch.zeros(1)}, tmp_path / "keys.pt")
+    (tmp_path / "bytes.pt").write_bytes(b"good film")
     for name, match in (
+        ("whole.pt", "it holds a whole model"), ("bytes.pt", "it is damaged, or no file of weights"),
+        ("shape.pt", r"head.weight has shape \(2, 5\) in the file and \(3, 5\) in the network, the file lacks embed.*and 3 more"),
+        ("keys.pt", "the network lacks x; give the weights"),
         ("bomb.pt", "without running its code"), ("other.pt", "does not fit the network"), ("list.pt", "holds a list"),
         ("half.safetensors", "cannot be read as weights"), ("none.pt", "no file of weights"),
     ):  # fmt: skip
-        with pytest.raises(CheckpointError, match=match):
+        with pytest.raises(CheckpointError, match=match) as caught:
             load_own("tests.text.own_models:make", tmp_path / name, "tests.text.own_models:letters", [])
+        assert "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 300
+    torch.save({f"module.{name}": tensor for name, tensor in state.items()}, tmp_path / "parallel.pt")
+    own = load_own("tests.text.own_models:make", tmp_path / "parallel.pt", "tests.text.own_models:letters", [])
+    assert all(bool((tensor == 0.25).all()) for tensor in own.network.state_dict().values())
     assert not (tmp_path / "ran").exists()
+
+
+def test_numbers_as_labels_are_labels() -> None:
+    assert class_index(("1", "5"), "5") == 1
+    with pytest.raises(TargetError, match="Unknown label '0'; the model's labels are 1, 5"):
+        class_index(("1", "5"), "0")
+    assert class_index(("bad", "good"), "1") == 1
+    assert class_index(("1", "5"), 0) == 0
+
+
+def test_a_list_of_words_fits_the_embedding(tmp_path) -> None:
+    (tmp_path / "few.txt").write_text("<unk>\ngood\n")
+    (tmp_path / "right.txt").write_text("\n".join("abcdef"))
+    (tmp_path / "many.txt").write_text("\n".join("abcdefg"))
+    few, right = (load_own("tests.text.own_models:make", None, str(tmp_path / name), []) for name in ("few.txt", "right.txt"))
+    assert rows_unused(right) == []
+    assert rows_unused(few) == ["few.txt has 2 words and the network's embedding 6 rows: is it the list of this network?"]
+    with pytest.raises(InputError, match=r"many\.txt has 7 words and the network's embedding 6 rows"):
+        load_own("tests.text.own_models:make", None, str(tmp_path / "many.txt"), [])
 
 
 def test_word_lists(tmp_path) -> None:
@@ -199,12 +231,15 @@ def test_what_is_wrong_with_ones_own_model_is_one_sentence() -> None:
     assert not is_reference("model.safetensors")
     assert not is_reference("C:\\model.safetensors")
     for tokenizer, match in (
-        (lambda text: (["a"], [1, 2]), "got 1 and 2"), (lambda text: (["a"], ["b"]), "whole numbers"), (lambda text: [99], "99|range"),
+        (lambda text: (["a"], [1, 2]), "got 1 and 2"), (lambda text: (["a"], ["b"]), "whole numbers"),
+        (lambda text: [99], "tokenizer <lambda> gives the index 99, and the network's embedding 'embed' has 6 rows, 0 to 5"),
     ):  # fmt: skip
         with pytest.raises(seqxai.SeqxaiError, match=match):
             list(explain(OwnModel(own_models.make(), tokenizer), ["a"]))
     with pytest.raises(InputError, match="Expected 3 labels, one for each score of the model, got 2: x, y"):
         list(explain(OwnModel(own_models.make(), own_models.letters, ("x", "y")), ["a"]))
+    with pytest.raises(InputError, match="got 'y' more than once"):
+        OwnModel(own_models.make(), own_models.letters, ("x", "y", "y"))
 
 
 def test_a_saved_model_explains_alike(model: TextModel, tmp_path) -> None:

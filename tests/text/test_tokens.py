@@ -23,6 +23,7 @@ from seqxai.text.tokens import detokenise, normalise, pieces, tokenise
         ("فيلم رائع، حقا", "فيلم رائع ، حقا"),
         ("अच्छी फ़िल्म।", "अच्छी फ़िल्म ।"),
         ("bad\x00\x07 \u202enot\u202c\ufeff good\u200b", "bad not good"),
+        ('bad\x00x "bad\x1b"good" a\x85b nor\u00admal', "bad x `` bad `` good '' a b normal"),
         ("nice 👩🏽‍🚀❤️🇩🇪👍", "nice 👩🏽‍🚀 ❤️ 🇩🇪 👍"),
         ("", ""),
         (" \t\n\u2028", ""),

@@ -148,6 +148,24 @@ def test_a_terminal_shows_signs_with_and_without_colours():
     assert eight == "  \x1b[4;34mnot?\x1b[0m \x1b[37;41mbad\x1b[0m"
 
 
+def test_probabilities_are_found_by_place_not_by_name():
+    same = (("good", -0.5), ("good", 2.0))
+    text = explained(scores=same, probabilities=(("good", 0.1), ("good", 0.9)))
+    (line,) = [line for line in text_lines(text, 1.0) if "classes" in line]
+    assert re.findall(r"\d+ %", line) == ["90 %", "10 %"]
+    page = text_html([text])
+    assert re.findall(r"<td>(\d+ %)", page) == ["10 %", "90 %"]
+    assert page.count('class="top"') == 1
+
+
+def test_a_label_that_is_a_number_has_quotes():
+    text = explained(target="5", scores=(("1", -0.5), ("5", 2.0)))
+    assert text_lines(text, 1.0)[0].startswith('"5" +2.0')
+    assert "<b>&quot;5&quot;</b> +2.0" in text_html([text])
+    assert text_lines(explained(target="5 rather than bad"), 1.0)[0].startswith('"5" rather than bad +2.0')
+    assert '<th scope="row">&quot;1&quot;' in text_html([text])
+
+
 def test_long_lines_are_wrapped_and_every_word_is_there():
     words = [f"word{i}" for i in range(300)]
     lines = text_lines(explained(" ".join(words), (0.1,) * 300, ledger=()), 1.0, width=60, compact=True)
