@@ -126,3 +126,11 @@ def test_files_that_would_be_lost_or_measured_twice_are_refused(tmp_path: Path) 
     for out, other, words in ((model, None, "finished model"), (data, None, "would be lost"), (tmp_path / "n", data, "same file as DATA")):
         with pytest.raises(InputError, match=words):
             _check_files(out, data, other, None, replace=False)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_header_tells_the_separator(tmp_path: Path, separator: str) -> None:
+    from seqxai.text.reading import read
+
+    (tmp_path / "a.csv").write_text(f'text{separator}label\n"good{separator} film"{separator}yes\n')
+    assert [(found.text, found.label) for found in read(tmp_path / "a.csv")] == [(f"good{separator} film", "yes")]
