@@ -55,6 +55,7 @@ def train(
     threads: Annotated[int, typer.Option(min=1, help="Of the processor; small networks gain nothing from more.")] = 1,
     full_precision: Annotated[bool, typer.Option("--full-precision", help="Write float32, at twice the size.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted training: the same call, and this.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a finished model of that name.")] = False,
     as_json: JsonFlag = False,
     quiet: QuietFlag = False,
 ) -> None:
@@ -69,6 +70,9 @@ def train(
 
     if validation is not None and validation_share is not None:
         raise InputError("--validation names a file and --validation-share takes a part of DATA; give one of them")
+    _check_files(out, data, validation, test, replace=resume or overwrite)
+    if text_column == label_column and form != "trees" and data.suffix.lower() != ".txt":
+        raise InputError(f"--text-column and --label-column are both {text_column!r}; name two different columns")
     settings = Settings(cell, embedding_size, hidden_size, layers, bidirectional, not keep_case, dropout)
     training = TrainingSettings(
         epochs=epochs, patience=patience, batch=batch, learning_rate=learning_rate, weight_decay=weight_decay,
@@ -102,6 +106,24 @@ def train(
     report = _report(session, state, files, learned, {"validation": validated, "test": tested})
     session.finish(session.model(state, report))
     emit({"model": str(out), **report}, as_json=as_json, text=_described(session, report))
+
+
+def _check_files(out: Path, data: Path, validation: Path | None, test: Path | None, *, replace: bool) -> None:
+    """Refuse files that would be lost, or measured on what was learned.
+
+    Raises:
+        InputError: the model's name is an input's or a finished model's, or one file is to be learned from and measured on.
+    """
+    for option, path in (("DATA", data), ("--validation", validation), ("--test", test)):
+        if path is None or not path.exists():
+            continue
+        if out.exists() and out.samefile(path):
+            raise InputError(f"--out {str(out)!r} is the file of {option}, which would be lost; choose another name")
+        if option != "DATA" and data.exists() and path.samefile(data):
+            raise InputError(f"{option} {str(path)!r} is the same file as DATA; give texts that are not learned from")
+    # beside an unfinished state the file is only the best epoch so far, and the session says how to go on
+    if out.is_file() and not replace and not out.with_name(f"{out.stem}.unfinished{out.suffix}").exists():
+        raise InputError(f"{str(out)!r} holds a finished model; choose another name, or --overwrite")
 
 
 def _learn(session: Session, state: State, quiet: bool) -> None:

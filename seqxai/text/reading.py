@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -193,7 +194,10 @@ def _rows(path: str | os.PathLike[str], kind: str, encoding: str) -> Iterator[tu
         return
     csv.field_size_limit(max(csv.field_size_limit(), FIELD_CHARACTERS_MAX))
     begin = 1
-    reader = csv.reader((content for _, content in numbered(path, encoding)), strict=True)
+    contents = (content for _, content in numbered(path, encoding))
+    first = next(contents, "")
+    separator = max(",;\t", key=first.count)  # spreadsheets of many countries write semicolons
+    reader = csv.reader(chain([first] if first else [], contents), strict=True, delimiter=separator)
     while True:
         try:
             fields = next(reader, None)

@@ -1,6 +1,7 @@
 """``seqxai text train``: its report, its files, and what a wrong call or file is answered with."""
 
 import json
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -51,7 +52,8 @@ def test_from_a_table_to_a_model_with_a_report(table, columns, tmp_path):
 def test_trees_with_phrases_and_text_output(tmp_path):
     (tmp_path / "t.txt").write_text("(3 (2 a) (4 good))\n(1 (2 a) (0 bad))\n" * 4)
     out = tmp_path / "m.safetensors"
-    done = run(tmp_path / "t.txt", "--phrases", "--validation", tmp_path / "t.txt", "--out", out, *SMALL, "--quiet")
+    (tmp_path / "v.txt").write_bytes((tmp_path / "t.txt").read_bytes())
+    done = run(tmp_path / "t.txt", "--phrases", "--validation", tmp_path / "v.txt", "--out", out, *SMALL, "--quiet")
     assert done.exit_code == 0, done.output
     assert done.stderr == ""
     assert "trained on  11 texts (8 whole), 2 epochs" in done.stdout
@@ -110,3 +112,25 @@ def test_one_sentence_for_what_is_wrong(table, columns, tmp_path, monkeypatch, o
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["other.csv", "reviews.csv"]
+
+
+def test_files_that_would_be_lost_or_measured_twice_are_refused(tmp_path: Path) -> None:
+    from seqxai.cli.text_train import _check_files
+    from seqxai.errors import InputError
+
+    data, model = tmp_path / "a.csv", tmp_path / "m.safetensors"
+    data.touch()
+    _check_files(model, data, None, None, replace=False)
+    model.touch()
+    _check_files(model, data, None, None, replace=True)
+    for out, other, words in ((model, None, "finished model"), (data, None, "would be lost"), (tmp_path / "n", data, "same file as DATA")):
+        with pytest.raises(InputError, match=words):
+            _check_files(out, data, other, None, replace=False)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_the_header_tells_the_separator(tmp_path: Path, separator: str) -> None:
+    from seqxai.text.reading import read
+
+    (tmp_path / "a.csv").write_text(f'text{separator}label\n"good{separator} film"{separator}yes\n')
+    assert [(found.text, found.label) for found in read(tmp_path / "a.csv")] == [(f"good{separator} film", "yes")]
