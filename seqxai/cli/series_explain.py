@@ -65,7 +65,7 @@ def explain(
     quiet: QuietFlag = False,
 ) -> None:
     """Explain what a model of one's own makes of numeric series: relevance of every channel at every step, with its balance."""
-    _check_outputs(out, csv_out)
+    _check_outputs(out, csv_out, [*data, Path(normalise), *([weights] if weights else [])])
     from seqxai.series import Reading, Request, read_series
 
     if decimal not in (".", ","):
@@ -89,9 +89,15 @@ def explain(
 # ---- what comes in -----------------------------------------------------------------------------------------------------------
 
 
-def _check_outputs(out: Path | None, csv_out: Path | None) -> None:
+def _check_outputs(out: Path | None, csv_out: Path | None, read: Sequence[Path]) -> None:
+    """Refuse outputs that cannot be written, or that would destroy what is read."""
     from seqxai.files import check_writable
 
+    taken = {path.resolve() for path in read}
+    for path in (out, csv_out):
+        if path is not None and path.resolve() in taken:
+            raise InputError(f"{path.name!r} is to be written, but it is also read or written otherwise; give the output another name.")
+        taken |= {path.resolve()} if path is not None else set()
     if out is not None:
         check_writable(out, FIGURES)
     if csv_out is not None:
