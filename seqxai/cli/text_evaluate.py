@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,7 @@ def evaluate(
     names = _names(methods, product)
     if min_length <= max_words:
         raise InputError(f"--min-length must be above --max-words, got {min_length} and {max_words}; something must be left of a sentence")
-    _check_places(out, table)
+    _check_places(out, table, {"DATA": data, "--model": model})
 
     import seqxai.text
     from seqxai.evaluation import selectivity
@@ -119,14 +119,13 @@ def _possible(names: list[str], classifier: TextModel, *, asked: bool, quiet: bo
     return [name for name in names if name != "contextual-decomposition"]
 
 
-def _check_places(*paths: Path | None) -> None:
-    from seqxai.files import check_writable
+def _check_places(out: Path | None, table: Path | None, read: Mapping[str, str | Path | None]) -> None:
+    from seqxai.files import check_apart, check_writable
 
-    for path, suffixes in zip(paths, (FIGURES, ()), strict=True):
+    check_apart({"--out": out, "--csv": table}, read)
+    for path, suffixes in ((out, FIGURES), (table, ())):
         if path is not None:
             check_writable(path, suffixes)
-    if paths[0] is not None and paths[1] is not None and paths[0].absolute() == paths[1].absolute():
-        raise InputError(f"two outputs have the same name, {paths[0].name!r}; give each file a name of its own")
 
 
 def _explainer(name: str, classifier: TextModel, product: str | None, epsilon: float) -> Attributor | None:
