@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from rl.background import ahead
 from rl.checks import real_number, whole_number
 from rl.drawing import RED_BLUE, Canvas, Palette
 from rl.encoding import FPS, check_film, open_film
@@ -28,8 +27,6 @@ STILL_SUFFIXES = (".png",)
 
 AHEAD = 64
 """Explained decisions that may wait to be drawn: two batches, 2 MB for six checkpoints."""
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -171,53 +168,3 @@ def frames(
         if tally is not None:
             tally.add(sight)
         yield canvas
-
-
-def ahead(items: Iterator[Item], waiting: int) -> Iterator[Item]:
-    """The same items, computed by a thread of their own while the caller works on earlier ones.
-
-    Args:
-        items: what to compute.
-        waiting: how many may lie ready.
-
-    Yields:
-        Every item, in order; an error of the thread is raised here.
-    """
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(waiting)
-    stopped = threading.Event()
-
-    def work() -> None:
-        """Compute until all is done, or nobody wants more."""
-        end: BaseException | None = None
-        try:
-            for item in items:
-                if not _put(ready, (item, None), stopped):
-                    return
-        except BaseException as error:  # raised where the items are wanted
-            end = error
-        _put(ready, (None, end), stopped)
-
-    thread = threading.Thread(target=work, name="explain", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()
-
-
-def _put(place: queue.Queue[Any], item: Any, stopped: threading.Event) -> bool:
-    """Wait for room; False when nobody wants more."""
-    while not stopped.is_set():
-        try:
-            place.put(item, timeout=0.1)
-            return True
-        except queue.Full:
-            continue
-    return False

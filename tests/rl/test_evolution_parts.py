@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rl import drawing
-from rl.evolution.film import ahead
+from rl.background import ahead
 from rl.evolution.heat import HeatPainter
 from rl.evolution.layout import best_layout
 from rl.evolution.panels import short_action, short_steps
