@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,7 +65,8 @@ def explain(
     quiet: QuietFlag = False,
 ) -> None:
     """Explain what a model of one's own makes of numeric series: relevance of every channel at every step, with its balance."""
-    _check_outputs(out, csv_out, [*data, Path(normalise), *([weights] if weights else [])])
+    tables = {f"CSV file {number}": path for number, path in enumerate(data, 1)}
+    _check_outputs(out, csv_out, {**tables, "--normalise": normalise, "--weights": weights})
     from seqxai.series import Reading, Request, read_series
 
     if decimal not in (".", ","):
@@ -89,15 +90,11 @@ def explain(
 # ---- what comes in -----------------------------------------------------------------------------------------------------------
 
 
-def _check_outputs(out: Path | None, csv_out: Path | None, read: Sequence[Path]) -> None:
+def _check_outputs(out: Path | None, csv_out: Path | None, read: Mapping[str, str | Path | None]) -> None:
     """Refuse outputs that cannot be written, or that would destroy what is read."""
-    from seqxai.files import check_writable
+    from seqxai.files import check_apart, check_writable
 
-    taken = {path.resolve() for path in read}
-    for path in (out, csv_out):
-        if path is not None and path.resolve() in taken:
-            raise InputError(f"{path.name!r} is to be written, but it is also read or written otherwise; give the output another name.")
-        taken |= {path.resolve()} if path is not None else set()
+    check_apart({"--out": out, "--csv-out": csv_out}, read)
     if out is not None:
         check_writable(out, FIGURES)
     if csv_out is not None:
